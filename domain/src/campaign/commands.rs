@@ -1,0 +1,42 @@
+use super::{Details, Manifest};
+use crate::Sequence;
+use chrono::{DateTime, Utc};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum CampaignCommand {
+    /// `schedule_at`: created and scheduled at once, both or neither.
+    Create {
+        details: Details,
+        schedule_at: Option<DateTime<Utc>>,
+    },
+    Change(Details),
+    Schedule {
+        at: DateTime<Utc>,
+    },
+    Unschedule,
+    BeginFreezing {
+        template_version: Sequence,
+        now: DateTime<Utc>,
+    },
+    HaltFreezing {
+        reason: String,
+    },
+    Freeze(Manifest),
+    Pause {
+        reason: Option<String>,
+    },
+    Resume,
+    Cancel,
+    Complete,
+    Delete,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CampaignError {
+    #[error("the campaign is not known")]
+    Unknown,
+    #[error("the campaign exists already")]
+    Exists,
+    #[error("a campaign that is {status} does not allow this")]
+    Forbidden { status: &'static str },
+}

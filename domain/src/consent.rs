@@ -1,0 +1,53 @@
+//! Consent and its end, as both are recorded for the people whom they concern.
+
+use crate::{GroupId, Personal};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Why we may write to somebody: GDPR article 7(1) asks that this can be shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Consent {
+    /// Where it was given: a form's name, "import", a shop's checkout.
+    pub source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wording_version: Option<String>,
+    /// When the person gave it, where that is known and differs from when it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_at: Option<DateTime<Utc>>,
+    /// The network address it was given from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_from: Option<Personal>,
+}
+
+/// How an opt-out reached us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    OneClick,
+    PreferencePage,
+    Complaint,
+    HardBounce,
+    Admin,
+    Import,
+}
+
+/// What an opt-out covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    Global,
+    Groups(Vec<GroupId>),
+}
+
+/// The mail whose link was used, and where the request came from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign_id: Option<crate::CampaignId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatch_id: Option<crate::DispatchId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_address: Option<Personal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Personal>,
+}

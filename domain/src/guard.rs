@@ -1,0 +1,57 @@
+//! What must hold across streams, as data: the event store turns each guard into rows, locks and unique keys in the
+//! transaction of the append, before the events themselves.
+
+use crate::{AddressHash, CampaignId, DispatchId, GroupId, Sequence, SubscriberId};
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use std::collections::BTreeMap;
+
+/// A pure function of the stream: the same events always give the same guards.
+pub trait Guarded: Aggregate<Services = ()> + Clone {
+    fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard>;
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Guard {
+    /// Takes an address that nobody has, or fails.
+    ClaimGate(Gate),
+    /// Sets the state of a gate that exists.
+    SetGate(Gate),
+    Campaign(CampaignGate),
+    Dispatch(DispatchWork),
+}
+
+/// Whether, and by which consent, one address may be written to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gate {
+    pub address: AddressHash,
+    pub hash_key_id: String,
+    pub subscriber: SubscriberId,
+    /// Globally suppressed.
+    pub suppressed: bool,
+    /// Groups that may write, each with the sequence of the consent event in the subscriber's stream;
+    /// `None` where the person opted out of the group.
+    pub groups: BTreeMap<GroupId, Option<Sequence>>,
+}
+
+/// The row of a campaign that scheduling, freezing and sending look at under the campaign's lock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CampaignGate {
+    pub campaign: CampaignId,
+    pub template: crate::TemplateId,
+    pub group: GroupId,
+    pub status: &'static str,
+    pub due_at: Option<DateTime<Utc>>,
+}
+
+/// A unit of work for senders.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DispatchWork {
+    pub dispatch: DispatchId,
+    pub campaign: CampaignId,
+    pub page: u32,
+    pub last_subscriber: Option<SubscriberId>,
+    pub recipients: u32,
+    /// Recipients that wait for a send, authorized ones included.
+    pub pending: u32,
+}

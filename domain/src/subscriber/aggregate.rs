@@ -1,0 +1,245 @@
+use super::{NewSubscriber, SubscriberCommand, SubscriberError, SubscriberEvent};
+use crate::consent::{Channel, Consent, Origin, Scope};
+use crate::guard::{Gate, Guard, Guarded};
+use crate::{AddressHash, GroupId, Personal, Sequence};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// A person whom campaigns may reach, with the consent that allows it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Subscriber {
+    /// Sequence of the last event; 0 before the first.
+    pub version: Sequence,
+    pub address: Option<Personal>,
+    pub address_hash: Option<AddressHash>,
+    pub hash_key_id: String,
+    pub name: Option<Personal>,
+    pub attributes: Option<Personal>,
+    pub global_opt_out: bool,
+    /// The consent in force per group by its sequence; `None` after an opt-out.
+    pub groups: BTreeMap<GroupId, Option<Sequence>>,
+}
+
+impl Aggregate for Subscriber {
+    const TYPE: &'static str = "subscriber";
+    type Command = SubscriberCommand;
+    type Event = SubscriberEvent;
+    type Error = SubscriberError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Self::Command,
+        _: &Self::Services,
+        sink: &EventSink<Self>,
+    ) -> Result<(), Self::Error> {
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Self::Event) {
+        self.version += 1;
+        let consent = Some(self.version);
+        match event {
+            SubscriberEvent::Added {
+                address, address_hash, hash_key_id, name, attributes, groups, ..
+            } => {
+                self.set_address(address, address_hash, hash_key_id);
+                self.name = name;
+                self.attributes = attributes;
+                self.groups = groups.into_iter().map(|group| (group, consent)).collect();
+            }
+            SubscriberEvent::DetailsChanged { name, attributes } => {
+                self.name = name;
+                self.attributes = attributes;
+            }
+            SubscriberEvent::AddressChanged { address, address_hash, hash_key_id } => {
+                self.set_address(address, address_hash, hash_key_id);
+            }
+            SubscriberEvent::GroupJoined { group_id, .. } => {
+                self.groups.insert(group_id, consent);
+            }
+            SubscriberEvent::GroupLeft { group_id } => {
+                self.groups.remove(&group_id);
+            }
+            SubscriberEvent::OptedOut { scope: Scope::Global, .. } => self.global_opt_out = true,
+            SubscriberEvent::OptedOut { scope: Scope::Groups(groups), .. } => {
+                self.groups.extend(groups.into_iter().map(|group| (group, None)));
+            }
+            SubscriberEvent::OptedIn { ended_global, groups, .. } => {
+                self.global_opt_out &= !ended_global;
+                self.groups.extend(groups.into_iter().map(|group| (group, consent)));
+            }
+        }
+    }
+}
+
+impl Subscriber {
+    pub fn is_subscribed(&self, group: GroupId) -> bool {
+        !self.global_opt_out && self.has_consent(group)
+    }
+
+    fn has_consent(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(Option::is_some)
+    }
+
+    fn opted_out_of(&self, group: GroupId) -> bool {
+        self.global_opt_out || self.groups.get(&group).is_some_and(Option::is_none)
+    }
+
+    fn set_address(&mut self, address: Personal, hash: AddressHash, hash_key_id: String) {
+        self.address = Some(address);
+        self.address_hash = Some(hash);
+        self.hash_key_id = hash_key_id;
+    }
+
+    fn decide(&self, command: SubscriberCommand) -> Result<Vec<SubscriberEvent>, SubscriberError> {
+        match command {
+            SubscriberCommand::Add(new) => self.add(*new),
+            _ if self.version == 0 => Err(SubscriberError::Unknown),
+            SubscriberCommand::Change { address, hash_key_id, details } => {
+                Ok(self.change(address, hash_key_id, details))
+            }
+            SubscriberCommand::JoinGroup { group_id, consent } => self.join(group_id, consent),
+            SubscriberCommand::LeaveGroup { group_id } => Ok(self.leave(group_id)),
+            SubscriberCommand::OptOut { scope, channel, origin } => Ok(self.opt_out(scope, channel, origin)),
+            SubscriberCommand::SetPreferences { global_opt_out, groups, origin } => {
+                Ok(self.set_preferences(global_opt_out, groups, origin))
+            }
+        }
+    }
+
+    fn add(&self, new: NewSubscriber) -> Result<Vec<SubscriberEvent>, SubscriberError> {
+        let NewSubscriber {
+            address,
+            address_hash,
+            hash_key_id,
+            name,
+            attributes,
+            groups,
+            consent,
+            import_id,
+        } = new;
+        match self.version {
+            0 => Ok(vec![SubscriberEvent::Added {
+                address,
+                address_hash,
+                hash_key_id,
+                name,
+                attributes,
+                groups,
+                consent,
+                import_id,
+            }]),
+            _ => Err(SubscriberError::Exists),
+        }
+    }
+
+    fn change(
+        &self,
+        address: Option<(Personal, AddressHash)>,
+        hash_key_id: String,
+        details: Option<(Option<Personal>, Option<Personal>)>,
+    ) -> Vec<SubscriberEvent> {
+        let changed =
+            |(address, address_hash)| SubscriberEvent::AddressChanged { address, address_hash, hash_key_id };
+        let details = details.map(|(name, attributes)| SubscriberEvent::DetailsChanged { name, attributes });
+        address.map(changed).into_iter().chain(details).collect()
+    }
+
+    fn join(&self, group_id: GroupId, consent: Consent) -> Result<Vec<SubscriberEvent>, SubscriberError> {
+        if self.opted_out_of(group_id) {
+            return Err(SubscriberError::OptedOut);
+        }
+        Ok(match self.has_consent(group_id) {
+            true => Vec::new(),
+            false => vec![SubscriberEvent::GroupJoined { group_id, consent }],
+        })
+    }
+
+    /// Leaving keeps an opt-out: taking somebody out of a group must not let an import put them back in.
+    fn leave(&self, group_id: GroupId) -> Vec<SubscriberEvent> {
+        match self.has_consent(group_id) {
+            true => vec![SubscriberEvent::GroupLeft { group_id }],
+            false => Vec::new(),
+        }
+    }
+
+    /// Opting out of a group holds for somebody who was never in it, too.
+    fn opt_out(&self, scope: Scope, channel: Channel, origin: Origin) -> Vec<SubscriberEvent> {
+        let scope = match scope {
+            Scope::Global if self.global_opt_out => return Vec::new(),
+            Scope::Global => Scope::Global,
+            Scope::Groups(mut groups) => {
+                groups.retain(|group| self.groups.get(group) != Some(&None));
+                groups.sort_unstable();
+                groups.dedup();
+                if groups.is_empty() {
+                    return Vec::new();
+                }
+                Scope::Groups(groups)
+            }
+        };
+        vec![SubscriberEvent::OptedOut { scope, channel, origin }]
+    }
+
+    fn set_preferences(
+        &self,
+        global_opt_out: bool,
+        groups: Vec<(GroupId, bool)>,
+        origin: Origin,
+    ) -> Vec<SubscriberEvent> {
+        let wanted: BTreeMap<GroupId, bool> = groups.into_iter().collect();
+        let off = wanted.iter().filter(|(_, on)| !**on).map(|(group, _)| *group).collect();
+        let on: Vec<_> =
+            wanted.iter().filter(|(g, on)| **on && !self.has_consent(**g)).map(|(g, _)| *g).collect();
+        let mut events = self.opt_out(Scope::Groups(off), Channel::PreferencePage, origin.clone());
+        if global_opt_out {
+            events.extend(self.opt_out(Scope::Global, Channel::PreferencePage, origin.clone()));
+        }
+        let ended_global = self.global_opt_out && !global_opt_out;
+        if ended_global || !on.is_empty() {
+            let kept = |group: &GroupId| self.has_consent(*group) && wanted.get(group) != Some(&false);
+            let restored =
+                if ended_global { self.groups.keys().copied().filter(kept).collect() } else { Vec::new() };
+            events.push(SubscriberEvent::OptedIn { ended_global, groups: on, restored, origin });
+        }
+        events
+    }
+
+    fn gate(&self, subscriber: Uuid, address: AddressHash) -> Gate {
+        Gate {
+            address,
+            hash_key_id: self.hash_key_id.clone(),
+            subscriber,
+            suppressed: self.global_opt_out,
+            groups: self.groups.clone(),
+        }
+    }
+}
+
+impl Guarded for Subscriber {
+    fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
+        let (Ok(subscriber), Some(address)) = (Uuid::parse_str(id), after.address_hash) else {
+            return Vec::new();
+        };
+        let gate = after.gate(subscriber, address);
+        match before.address_hash {
+            None => vec![Guard::ClaimGate(gate)],
+            Some(old) if old != address => {
+                // The address that was left stays suppressed: nobody may be written to there any more.
+                let left = Gate { suppressed: true, ..before.gate(subscriber, old) };
+                vec![Guard::SetGate(left), Guard::ClaimGate(gate)]
+            }
+            Some(_) if before.global_opt_out == after.global_opt_out && before.groups == after.groups => {
+                Vec::new()
+            }
+            Some(_) => vec![Guard::SetGate(gate)],
+        }
+    }
+}

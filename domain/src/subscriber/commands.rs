@@ -1,0 +1,54 @@
+use crate::consent::{Channel, Consent, Origin, Scope};
+use crate::{AddressHash, GroupId, ImportId, Personal};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubscriberCommand {
+    Add(Box<NewSubscriber>),
+    /// What is absent stays; details are given whole.
+    Change {
+        address: Option<(Personal, AddressHash)>,
+        hash_key_id: String,
+        details: Option<(Option<Personal>, Option<Personal>)>,
+    },
+    /// By the staff or an import: refused for whoever opted out.
+    JoinGroup {
+        group_id: GroupId,
+        consent: Consent,
+    },
+    LeaveGroup {
+        group_id: GroupId,
+    },
+    OptOut {
+        scope: Scope,
+        channel: Channel,
+        origin: Origin,
+    },
+    /// The person's own choice, whole: what it names is set, other groups stay as they are.
+    SetPreferences {
+        global_opt_out: bool,
+        groups: Vec<(GroupId, bool)>,
+        origin: Origin,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewSubscriber {
+    pub address: Personal,
+    pub address_hash: AddressHash,
+    pub hash_key_id: String,
+    pub name: Option<Personal>,
+    pub attributes: Option<Personal>,
+    pub groups: Vec<GroupId>,
+    pub consent: Consent,
+    pub import_id: Option<ImportId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriberError {
+    #[error("the subscriber is not known")]
+    Unknown,
+    #[error("the subscriber exists already")]
+    Exists,
+    #[error("the subscriber opted out; only the person can opt in again")]
+    OptedOut,
+}

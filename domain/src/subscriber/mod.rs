@@ -1,0 +1,11 @@
+//! Subscribers: who they are, which groups may write to them and by which consent.
+
+mod aggregate;
+mod commands;
+mod events;
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::Subscriber;
+pub use commands::{NewSubscriber, SubscriberCommand, SubscriberError};
+pub use events::SubscriberEvent;

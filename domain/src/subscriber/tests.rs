@@ -1,0 +1,192 @@
+use super::*;
+use crate::consent::{Channel, Consent, Origin, Scope};
+use crate::guard::{Guard, Guarded};
+use crate::{AddressHash, GroupId, Personal};
+use cqrs_es::Aggregate;
+use cqrs_es::test::TestFramework;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+type Scenario = TestFramework<Subscriber>;
+const NEWS: GroupId = Uuid::from_u128(1);
+const OFFERS: GroupId = Uuid::from_u128(2);
+
+fn consent() -> Consent {
+    Consent { source: "form".into(), wording_version: None, given_at: None, given_from: None }
+}
+
+fn added() -> SubscriberEvent {
+    SubscriberEvent::Added {
+        address: Personal::plain("ana@example.com"),
+        address_hash: AddressHash([1; 32]),
+        hash_key_id: "k1".into(),
+        name: None,
+        attributes: None,
+        groups: vec![NEWS],
+        consent: consent(),
+        import_id: None,
+    }
+}
+
+fn add() -> SubscriberCommand {
+    SubscriberCommand::Add(Box::new(NewSubscriber {
+        address: Personal::plain("ana@example.com"),
+        address_hash: AddressHash([1; 32]),
+        hash_key_id: "k1".into(),
+        name: None,
+        attributes: None,
+        groups: vec![NEWS],
+        consent: consent(),
+        import_id: None,
+    }))
+}
+
+fn opt_out(scope: Scope) -> SubscriberCommand {
+    SubscriberCommand::OptOut { scope, channel: Channel::OneClick, origin: Origin::default() }
+}
+
+fn opted_out(scope: Scope) -> SubscriberEvent {
+    SubscriberEvent::OptedOut { scope, channel: Channel::OneClick, origin: Origin::default() }
+}
+
+fn join(group_id: GroupId) -> SubscriberCommand {
+    SubscriberCommand::JoinGroup { group_id, consent: consent() }
+}
+
+#[test]
+fn a_subscriber_is_added_once() {
+    Scenario::with(()).given_no_previous_events().when(add()).then_expect_events(vec![added()]);
+    Scenario::with(()).given(vec![added()]).when(add()).then_expect_error(SubscriberError::Exists);
+}
+
+#[test]
+fn an_unknown_subscriber_takes_no_command() {
+    let scenario = Scenario::with(()).given_no_previous_events();
+    scenario.when(join(NEWS)).then_expect_error(SubscriberError::Unknown);
+}
+
+#[test]
+fn opting_out_twice_is_recorded_once() {
+    let events = vec![added(), opted_out(Scope::Global)];
+    Scenario::with(()).given(events).when(opt_out(Scope::Global)).then_expect_events(vec![]);
+}
+
+#[test]
+fn an_import_or_the_staff_revives_no_opt_out() {
+    for scope in [Scope::Global, Scope::Groups(vec![NEWS])] {
+        let events = vec![added(), opted_out(scope)];
+        Scenario::with(()).given(events).when(join(NEWS)).then_expect_error(SubscriberError::OptedOut);
+    }
+}
+
+#[test]
+fn leaving_a_group_keeps_its_opt_out() {
+    let events = vec![added(), opted_out(Scope::Groups(vec![NEWS]))];
+    let leave = SubscriberCommand::LeaveGroup { group_id: NEWS };
+    Scenario::with(()).given(events).when(leave).then_expect_events(vec![]);
+}
+
+#[test]
+fn an_opt_out_of_a_group_never_joined_holds() {
+    let events = vec![added(), opted_out(Scope::Groups(vec![OFFERS]))];
+    Scenario::with(()).given(events).when(join(OFFERS)).then_expect_error(SubscriberError::OptedOut);
+}
+
+#[test]
+fn ending_a_global_opt_out_names_what_is_in_force_again() {
+    let choose = SubscriberCommand::SetPreferences {
+        global_opt_out: false,
+        groups: vec![(OFFERS, true)],
+        origin: Origin::default(),
+    };
+    let event = SubscriberEvent::OptedIn {
+        ended_global: true,
+        groups: vec![OFFERS],
+        restored: vec![NEWS],
+        origin: Origin::default(),
+    };
+    let events = vec![added(), opted_out(Scope::Global)];
+    Scenario::with(()).given(events).when(choose).then_expect_events(vec![event]);
+}
+
+#[test]
+fn preferences_that_hold_already_append_nothing() {
+    let choose = SubscriberCommand::SetPreferences {
+        global_opt_out: false,
+        groups: vec![(NEWS, true)],
+        origin: Origin::default(),
+    };
+    Scenario::with(()).given(vec![added()]).when(choose).then_expect_events(vec![]);
+}
+
+fn folded(events: Vec<SubscriberEvent>) -> Subscriber {
+    events.into_iter().fold(Subscriber::default(), |mut state, event| {
+        state.apply(event);
+        state
+    })
+}
+
+#[test]
+fn a_changed_address_leaves_the_old_one_suppressed() {
+    let id = Uuid::from_u128(9).to_string();
+    let before = folded(vec![added(), opted_out(Scope::Global)]);
+    let mut after = before.clone();
+    after.apply(SubscriberEvent::AddressChanged {
+        address: Personal::plain("b@example.com"),
+        address_hash: AddressHash([2; 32]),
+        hash_key_id: "k1".into(),
+    });
+    let guards = Subscriber::guards(&id, &before, &after);
+    let [Guard::SetGate(old), Guard::ClaimGate(new)] = guards.as_slice() else { panic!("{guards:?}") };
+    assert!(old.suppressed && new.suppressed, "the opt-out goes along");
+}
+
+fn any_command() -> impl Strategy<Value = SubscriberCommand> {
+    let group = prop_oneof![Just(NEWS), Just(OFFERS)];
+    let scope = prop_oneof![Just(Scope::Global), group.clone().prop_map(|g| Scope::Groups(vec![g]))];
+    prop_oneof![
+        group.clone().prop_map(join),
+        group.clone().prop_map(|group_id| SubscriberCommand::LeaveGroup { group_id }),
+        scope.prop_map(opt_out),
+        (any::<bool>(), group, any::<bool>()).prop_map(|(global_opt_out, group, on)| {
+            SubscriberCommand::SetPreferences {
+                global_opt_out,
+                groups: vec![(group, on)],
+                origin: Origin::default(),
+            }
+        }),
+    ]
+}
+
+proptest! {
+    /// Only the person's own choice ever makes an opted-out reader reachable again.
+    #[test]
+    fn nothing_but_the_person_revives_an_opt_out(commands in prop::collection::vec(any_command(), 1..20)) {
+        let mut state = folded(vec![added()]);
+        for command in commands {
+            let before = state.clone();
+            let by_person = matches!(command, SubscriberCommand::SetPreferences { .. });
+            let mut handled = before.clone();
+            let Ok(events) = futures_now(&mut handled, command) else { continue };
+            for event in events { state.apply(event) }
+            prop_assert_eq!(&state, &handled);
+            for group in [NEWS, OFFERS] {
+                let was_out = before.global_opt_out || before.groups.get(&group) == Some(&None);
+                prop_assert!(by_person || !was_out || !state.is_subscribed(group));
+            }
+            prop_assert!(by_person || !before.global_opt_out || state.global_opt_out);
+        }
+    }
+}
+
+fn futures_now(
+    state: &mut Subscriber,
+    command: SubscriberCommand,
+) -> Result<Vec<SubscriberEvent>, SubscriberError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let sink = cqrs_es::event_sink::EventSink::default();
+        state.handle(command, &(), &sink).await?;
+        Ok(sink.collect().await)
+    })
+}
