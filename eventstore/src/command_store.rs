@@ -1,0 +1,247 @@
+//! The event store that cqrs-es drives, built anew for each command: it owns the transaction with its guards, the
+//! metadata of each event, the idempotency key and what was appended. Reads and row shapes are postgres-es's.
+
+use crate::codec::{decode_stored, encode};
+use crate::idempotency::{self, Earlier};
+use crate::load::keys_for;
+use crate::position::{PositionToken, Touched};
+use crate::store::{Done, Request, Store};
+use crate::{Append, StoreError, append};
+use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
+use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
+use domain::{Event, Guarded, Sequence};
+use sqlx::PgConnection;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use uuid::Uuid;
+
+/// Why a commit did not happen; travels through cqrs-es boxed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error("answered before")]
+    Earlier(Box<Done>),
+    #[error("stale version")]
+    Stale,
+    #[error("idempotency key reused")]
+    KeyReused,
+    #[error("idempotency key in progress")]
+    InProgress,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Stop {
+    pub(crate) fn from_framework<E: std::error::Error>(error: AggregateError<E>) -> Self {
+        match error {
+            AggregateError::UnexpectedError(inner) => match inner.downcast::<Stop>() {
+                Ok(stop) => *stop,
+                Err(other) => StoreError::Format(other.to_string()).into(),
+            },
+            AggregateError::AggregateConflict => StoreError::Conflict.into(),
+            other => StoreError::Format(other.to_string()).into(),
+        }
+    }
+}
+
+fn stopped<E: std::error::Error>(stop: impl Into<Stop>) -> AggregateError<E> {
+    AggregateError::UnexpectedError(Box::new(stop.into()))
+}
+
+/// Where the outcome of the commit is found after cqrs-es took the store.
+#[derive(Clone, Default)]
+pub(crate) struct Outcome(Arc<Mutex<Option<Done>>>);
+
+impl Outcome {
+    pub(crate) fn take(&self) -> Option<Done> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, done: Done) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+    }
+}
+
+pub(crate) struct CommandStore<'a> {
+    store: &'a Store,
+    request: &'a Request,
+    outcome: Outcome,
+}
+
+pub(crate) struct Context<A> {
+    stream: Uuid,
+    version: Sequence,
+    before: A,
+    aggregate: A,
+}
+
+impl<A: Aggregate> AggregateContext<A> for Context<A> {
+    fn aggregate(&mut self) -> &mut A {
+        &mut self.aggregate
+    }
+}
+
+impl<'a> CommandStore<'a> {
+    pub(crate) fn new(store: &'a Store, request: &'a Request) -> (Self, Outcome) {
+        let outcome = Outcome::default();
+        (Self { store, request, outcome: outcome.clone() }, outcome)
+    }
+
+    async fn load_stream<A>(&self, stream: &str) -> Result<Vec<EventEnvelope<A>>, StoreError>
+    where
+        A: Guarded,
+        A::Event: Event,
+    {
+        let stored = self.store.repository.get_events::<A>(stream).await.map_err(from_repository)?;
+        stored
+            .into_iter()
+            .map(|event| {
+                let metadata = serde_json::from_value(event.metadata);
+                Ok(EventEnvelope {
+                    payload: decode_stored(&event.event_type, &event.event_version, event.payload)?,
+                    aggregate_id: event.aggregate_id,
+                    sequence: event.sequence,
+                    metadata: metadata.map_err(|error| StoreError::Format(error.to_string()))?,
+                })
+            })
+            .collect()
+    }
+
+    async fn load_context<A>(&self, stream: &str) -> Result<Context<A>, Stop>
+    where
+        A: Guarded,
+        A::Event: Event,
+    {
+        let stream_id = Uuid::parse_str(stream).map_err(|error| StoreError::Format(error.to_string()))?;
+        let events = match self.request.is_new {
+            true => Vec::new(),
+            false => self.load_stream::<A>(stream).await?,
+        };
+        let version = events.len() as Sequence;
+        if self.request.expected.is_some_and(|expected| expected != version) {
+            return Err(Stop::Stale);
+        }
+        let before = events.into_iter().fold(A::default(), |mut aggregate, event| {
+            aggregate.apply(event.payload);
+            aggregate
+        });
+        Ok(Context { stream: stream_id, version, aggregate: before.clone(), before })
+    }
+
+    async fn commit_events<A>(
+        &self,
+        mut events: Vec<A::Event>,
+        context: Context<A>,
+        metadata: HashMap<String, String>,
+    ) -> Result<Done, Stop>
+    where
+        A: Guarded,
+        A::Event: Event,
+    {
+        let mut tx = self.store.pool.begin().await.map_err(StoreError::from)?;
+        self.take_key(&mut tx).await?;
+        let first = context.version + 1;
+        let appended = !events.is_empty();
+        let keys = keys_for(&mut tx, &self.store.master, context.stream, first, &mut events).await?;
+        let append = Append {
+            aggregate_type: A::TYPE,
+            stream: context.stream,
+            first,
+            guards: match appended {
+                true => A::guards(&context.stream.to_string(), &context.before, &context.aggregate),
+                false => Vec::new(),
+            },
+            events: encode(&keys, context.stream, first, events)?,
+        };
+        let mut done = append::append(&mut tx, vec![append], &metadata).await?;
+        if !done.lost.is_empty() {
+            return Err(StoreError::AddressTaken.into());
+        }
+        if !appended {
+            done.touched = last_of(&mut tx, A::TYPE, context.stream).await?;
+        }
+        let epoch = sqlx::query_scalar("SELECT epoch FROM log_head").fetch_one(&mut *tx).await;
+        let position = PositionToken { epoch: epoch.map_err(StoreError::from)?, touched: done.touched };
+        let done = Done { answer: self.request.answer.clone(), position, appended };
+        if let Some(key) = &self.request.idempotency {
+            idempotency::remember(&mut tx, key, &done.kept()?).await?;
+        }
+        tx.commit().await.map_err(StoreError::from)?;
+        if appended {
+            self.store.appended.notify_one();
+        }
+        Ok(done)
+    }
+
+    /// Locks the idempotency key, then looks it up: in that order, since a statement's snapshot is older than the
+    /// lock that it waited for.
+    async fn take_key(&self, tx: &mut PgConnection) -> Result<(), Stop> {
+        let Some(key) = &self.request.idempotency else { return Ok(()) };
+        if !idempotency::try_lock(tx, key).await? {
+            return Err(Stop::InProgress);
+        }
+        match idempotency::look_up(tx, key).await? {
+            Earlier::None => Ok(()),
+            Earlier::OtherBody => Err(Stop::KeyReused),
+            Earlier::Answer(kept) => Err(Stop::Earlier(Box::new(Done::restore(kept)?))),
+        }
+    }
+}
+
+/// The last append of a stream: what a command that changes nothing answers.
+async fn last_of(
+    tx: &mut PgConnection,
+    aggregate_type: &str,
+    stream: Uuid,
+) -> Result<Vec<Touched>, StoreError> {
+    let touched = sqlx::query_as(
+        "SELECT aggregate_type, stream_slot(aggregate_type, aggregate_id) AS slot, append_id FROM events
+         WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence DESC LIMIT 1",
+    )
+    .bind(aggregate_type)
+    .bind(stream.to_string())
+    .fetch_optional(tx)
+    .await?;
+    Ok(touched.into_iter().collect())
+}
+
+impl<A> EventStore<A> for CommandStore<'_>
+where
+    A: Guarded,
+    A::Event: Event,
+{
+    type AC = Context<A>;
+
+    async fn load_events(&self, stream: &str) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
+        self.load_stream(stream).await.map_err(stopped)
+    }
+
+    async fn load_aggregate(&self, stream: &str) -> Result<Context<A>, AggregateError<A::Error>> {
+        self.load_context(stream).await.map_err(stopped)
+    }
+
+    /// Returns no envelopes: they would feed cqrs-es's in-process queries, which are lost if the process dies
+    /// after the commit. Read models are fed from the log.
+    async fn commit(
+        &self,
+        events: Vec<A::Event>,
+        context: Context<A>,
+        metadata: HashMap<String, String>,
+    ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
+        let done = self.commit_events(events, context, metadata).await.map_err(stopped)?;
+        self.outcome.put(done);
+        Ok(Vec::new())
+    }
+}
+
+fn from_repository(error: PersistenceError) -> StoreError {
+    match error {
+        PersistenceError::OptimisticLockError => StoreError::Conflict,
+        PersistenceError::ConnectionError(inner) | PersistenceError::UnknownError(inner) => {
+            match inner.downcast::<sqlx::Error>() {
+                Ok(sqlx) => StoreError::from(*sqlx),
+                Err(other) => StoreError::Format(other.to_string()),
+            }
+        }
+        PersistenceError::DeserializationError(inner) => StoreError::Format(inner.to_string()),
+    }
+}

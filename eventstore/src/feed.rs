@@ -1,0 +1,91 @@
+//! Reading the log in the order of its positions.
+
+use crate::StoreError;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+/// One event with its place in the log.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct LogEvent {
+    /// Dense and gapless over the whole log, from 1.
+    pub position: i64,
+    pub aggregate_type: String,
+    pub slot: i16,
+    pub aggregate_id: String,
+    pub sequence: i64,
+    pub event_type: String,
+    pub event_version: String,
+    pub payload: Value,
+    pub metadata: Value,
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl LogEvent {
+    /// The stream's id. Every stream of ours is named by a UUID.
+    pub fn stream_id(&self) -> Result<Uuid, uuid::Error> {
+        Uuid::parse_str(&self.aggregate_id)
+    }
+}
+
+/// The log's epoch and its last position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Head {
+    pub epoch: Uuid,
+    pub position: i64,
+}
+
+pub async fn head(db: impl PgExecutor<'_>) -> Result<Head, StoreError> {
+    Ok(sqlx::query_as("SELECT epoch, position FROM log_head").fetch_one(db).await?)
+}
+
+/// Up to `limit` events of `types` after `position`, in order, none behind `until`.
+pub async fn read(
+    db: impl PgExecutor<'_>,
+    types: &[&str],
+    after: i64,
+    until: i64,
+    limit: i64,
+) -> Result<Vec<LogEvent>, StoreError> {
+    let events = sqlx::query_as(
+        "SELECT l.position, l.aggregate_type, l.slot, e.aggregate_id, e.sequence, e.event_type, e.event_version,
+                e.payload, e.metadata, e.recorded_at
+         FROM log l JOIN events e USING (append_id)
+         WHERE l.position > $1 AND l.position <= $2 AND l.aggregate_type = ANY($3)
+         ORDER BY l.position LIMIT $4",
+    )
+    .bind(after)
+    .bind(until)
+    .bind(types)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(events)
+}
+
+/// Events of one slot between two positions: what a consumer reads to close a gap.
+pub async fn read_slot(
+    db: impl PgExecutor<'_>,
+    aggregate_type: &str,
+    slot: i16,
+    after: i64,
+    until: i64,
+    limit: i64,
+) -> Result<Vec<LogEvent>, StoreError> {
+    let events = sqlx::query_as(
+        "SELECT l.position, l.aggregate_type, l.slot, e.aggregate_id, e.sequence, e.event_type, e.event_version,
+                e.payload, e.metadata, e.recorded_at
+         FROM log l JOIN events e USING (append_id)
+         WHERE l.aggregate_type = $1 AND l.slot = $2 AND l.position > $3 AND l.position <= $4
+         ORDER BY l.position LIMIT $5",
+    )
+    .bind(aggregate_type)
+    .bind(slot)
+    .bind(after)
+    .bind(until)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(events)
+}

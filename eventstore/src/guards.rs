@@ -1,0 +1,141 @@
+//! Enforces guards in the transaction of the append, before the events. Each kind is one statement for the whole
+//! batch, its rows locked in the order of their keys.
+
+use crate::StoreError;
+use domain::guard::{CampaignGate, DispatchWork, Gate};
+use domain::{AddressHash, CampaignId, Guard};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use std::collections::HashSet;
+
+#[derive(Default)]
+struct Sorted {
+    campaigns: Vec<CampaignGate>,
+    set: Vec<Gate>,
+    claimed: Vec<Gate>,
+    dispatches: Vec<DispatchWork>,
+}
+
+/// Returns the addresses that were claimed and belong to somebody else already.
+pub(crate) async fn enforce(
+    tx: &mut PgConnection,
+    guards: Vec<Guard>,
+) -> Result<HashSet<AddressHash>, StoreError> {
+    let mut sorted = Sorted::default();
+    for guard in guards {
+        match guard {
+            Guard::Campaign(gate) => sorted.campaigns.push(gate),
+            Guard::SetGate(gate) => sorted.set.push(gate),
+            Guard::ClaimGate(gate) => sorted.claimed.push(gate),
+            Guard::Dispatch(work) => sorted.dispatches.push(work),
+        }
+    }
+    sorted.campaigns.sort_by_key(|gate| gate.campaign);
+    for gate in &sorted.campaigns {
+        set_campaign(tx, gate).await?;
+    }
+    sorted.set.sort_by_key(|gate| gate.address);
+    set_gates(tx, &sorted.set).await?;
+    sorted.claimed.sort_by_key(|gate| gate.address);
+    let taken = claim_gates(tx, &sorted.claimed).await?;
+    sorted.dispatches.sort_by_key(|work| work.dispatch);
+    set_dispatches(tx, &sorted.dispatches).await?;
+    Ok(taken)
+}
+
+/// The advisory lock of a campaign: shared by what sends or pages, exclusive for what changes its state. Row locks
+/// would let a stream of sharers starve a pause.
+pub fn campaign_lock(campaign: CampaignId) -> i64 {
+    let (high, low) = campaign.as_u64_pair();
+    (high ^ low).cast_signed()
+}
+
+async fn set_campaign(tx: &mut PgConnection, gate: &CampaignGate) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(campaign_lock(gate.campaign))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(
+        "INSERT INTO campaign_gates (campaign_id, template_id, group_id, status, due_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (campaign_id) DO UPDATE SET template_id = excluded.template_id, group_id = excluded.group_id,
+             status = excluded.status, due_at = excluded.due_at",
+    )
+    .bind(gate.campaign)
+    .bind(gate.template)
+    .bind(gate.group)
+    .bind(gate.status)
+    .bind(gate.due_at)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn set_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<(), StoreError> {
+    if gates.is_empty() {
+        return Ok(());
+    }
+    let hashes: Vec<&[u8]> = gates.iter().map(|gate| gate.address.0.as_slice()).collect();
+    if gates.len() > 1 {
+        let lock = "SELECT FROM gates WHERE address_hash = ANY($1) ORDER BY address_hash FOR NO KEY UPDATE";
+        sqlx::query(lock).bind(&hashes).execute(&mut *tx).await?;
+    }
+    let done = sqlx::query(
+        "UPDATE gates SET suppressed = new.suppressed, groups = new.groups
+         FROM unnest($1::bytea[], $2::uuid[], $3::bool[], $4::jsonb[]) AS new (hash, subscriber, suppressed, groups)
+         WHERE gates.address_hash = new.hash AND gates.subscriber_id = new.subscriber",
+    )
+    .bind(&hashes)
+    .bind(gates.iter().map(|gate| gate.subscriber).collect::<Vec<_>>())
+    .bind(gates.iter().map(|gate| gate.suppressed).collect::<Vec<_>>())
+    .bind(gates.iter().map(groups_json).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    match done.rows_affected() == gates.len() as u64 {
+        true => Ok(()),
+        false => Err(StoreError::Conflict),
+    }
+}
+
+async fn claim_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<HashSet<AddressHash>, StoreError> {
+    if gates.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let won: Vec<Vec<u8>> = sqlx::query_scalar(
+        "INSERT INTO gates (address_hash, hash_key_id, subscriber_id, suppressed, groups)
+         SELECT * FROM unnest($1::bytea[], $2::text[], $3::uuid[], $4::bool[], $5::jsonb[])
+         ON CONFLICT (address_hash) DO NOTHING RETURNING address_hash",
+    )
+    .bind(gates.iter().map(|gate| gate.address.0.as_slice()).collect::<Vec<_>>())
+    .bind(gates.iter().map(|gate| gate.hash_key_id.as_str()).collect::<Vec<_>>())
+    .bind(gates.iter().map(|gate| gate.subscriber).collect::<Vec<_>>())
+    .bind(gates.iter().map(|gate| gate.suppressed).collect::<Vec<_>>())
+    .bind(gates.iter().map(groups_json).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await?;
+    let won: HashSet<&[u8]> = won.iter().map(Vec::as_slice).collect();
+    Ok(gates.iter().map(|gate| gate.address).filter(|hash| !won.contains(hash.0.as_slice())).collect())
+}
+
+fn groups_json(gate: &Gate) -> Value {
+    gate.groups.iter().map(|(group, consent)| (group.to_string(), json!(consent))).collect()
+}
+
+async fn set_dispatches(tx: &mut PgConnection, works: &[DispatchWork]) -> Result<(), StoreError> {
+    if works.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO dispatch_work (dispatch_id, campaign_id, page, last_subscriber, recipients, pending)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::int[], $6::int[])
+         ON CONFLICT (dispatch_id) DO UPDATE SET pending = excluded.pending",
+    )
+    .bind(works.iter().map(|work| work.dispatch).collect::<Vec<_>>())
+    .bind(works.iter().map(|work| work.campaign).collect::<Vec<_>>())
+    .bind(works.iter().map(|work| work.page.cast_signed()).collect::<Vec<_>>())
+    .bind(works.iter().map(|work| work.last_subscriber).collect::<Vec<_>>())
+    .bind(works.iter().map(|work| work.recipients.cast_signed()).collect::<Vec<_>>())
+    .bind(works.iter().map(|work| work.pending.cast_signed()).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! The one place that makes ids.
+
+use domain::{CampaignId, DispatchId};
+use uuid::Uuid;
+
+/// A new id that sorts by its time (UUIDv7, RFC 9562 section 5.7).
+#[allow(clippy::disallowed_methods)]
+pub fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// The id of a campaign's page (UUIDv5): whoever freezes the page again meets the same key.
+pub fn dispatch_id(campaign: CampaignId, page: u32) -> DispatchId {
+    Uuid::new_v5(&campaign, &page.to_be_bytes())
+}

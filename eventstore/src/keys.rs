@@ -1,0 +1,163 @@
+//! The master key, which lives outside the database, and what is derived from it.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{digest, hkdf, hmac, rand};
+use domain::{AddressHash, EmailAddress};
+use zeroize::Zeroizing;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("the master key must be 64 hex digits (32 random bytes)")]
+    Malformed,
+    #[error("data was sealed under master key {0}, which is not the one configured")]
+    ForeignMaster(String),
+    #[error("the person's key was destroyed by an erasure")]
+    Destroyed,
+    #[error("sealed data does not open: it was changed, or moved from its place")]
+    Tampered,
+    #[error("the cryptographic library failed")]
+    Library,
+}
+
+impl From<aws_lc_rs::error::Unspecified> for KeyError {
+    fn from(_: aws_lc_rs::error::Unspecified) -> Self {
+        Self::Library
+    }
+}
+
+/// 32 secret bytes, wiped when dropped.
+pub type Secret = Zeroizing<[u8; 32]>;
+
+pub fn random_secret() -> Result<Secret, KeyError> {
+    let mut secret = Zeroizing::new([0; 32]);
+    rand::fill(secret.as_mut())?;
+    Ok(secret)
+}
+
+/// Wraps the keys of people and services; hashes addresses and request bodies. Each use has a key of its own.
+pub struct MasterKey {
+    id: String,
+    wrapping: RandomizedNonceKey,
+    addresses: hmac::Key,
+    bodies: hmac::Key,
+}
+
+impl MasterKey {
+    pub fn from_hex(hex: &str) -> Result<Self, KeyError> {
+        let AddressHash(master) =
+            serde_json::from_value(hex.trim().into()).map_err(|_| KeyError::Malformed)?;
+        let master = Zeroizing::new(master);
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"postledger").extract(master.as_ref());
+        let fingerprint = digest::digest(&digest::SHA256, derive(&prk, b"id")?.as_ref());
+        Ok(Self {
+            id: fingerprint.as_ref()[..4].iter().map(|b| format!("{b:02x}")).collect(),
+            wrapping: RandomizedNonceKey::new(&AES_256_GCM, derive(&prk, b"wrap")?.as_ref())?,
+            addresses: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"address")?.as_ref()),
+            bodies: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"body")?.as_ref()),
+        })
+    }
+
+    /// Names the key in what was made with it, so that a change of keys can be told from damage.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn address_hash(&self, address: &EmailAddress) -> AddressHash {
+        AddressHash(tag(&self.addresses, address.canonical().as_bytes()))
+    }
+
+    /// Authenticates a request's body for the comparison of repeats; `parts` are length-prefixed.
+    pub fn body_mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.bodies);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        to_array(context.sign().as_ref())
+    }
+
+    /// A mac over a body that streams by.
+    pub fn body_mac_stream(&self) -> hmac::Context {
+        hmac::Context::with_key(&self.bodies)
+    }
+
+    /// Wraps `secret`, bound to `owner`.
+    pub fn wrap(&self, owner: &[u8], secret: &Secret) -> Result<Vec<u8>, KeyError> {
+        encrypt(&self.wrapping, owner, secret.as_ref())
+    }
+
+    pub fn unwrap(&self, master_key_id: &str, owner: &[u8], wrapped: &[u8]) -> Result<Secret, KeyError> {
+        if master_key_id != self.id {
+            return Err(KeyError::ForeignMaster(master_key_id.into()));
+        }
+        let secret = Zeroizing::new(decrypt(&self.wrapping, owner, wrapped)?);
+        secret.as_slice().try_into().map(Zeroizing::new).map_err(|_| KeyError::Tampered)
+    }
+}
+
+fn derive(prk: &hkdf::Prk, purpose: &'static [u8]) -> Result<Secret, KeyError> {
+    let mut key = Zeroizing::new([0; 32]);
+    prk.expand(&[purpose], hkdf::HKDF_SHA256)?.fill(key.as_mut())?;
+    Ok(key)
+}
+
+fn tag(key: &hmac::Key, data: &[u8]) -> [u8; 32] {
+    to_array(hmac::sign(key, data).as_ref())
+}
+
+fn to_array(tag: &[u8]) -> [u8; 32] {
+    let mut array = [0; 32];
+    array.copy_from_slice(tag);
+    array
+}
+
+/// AES-256-GCM with a random nonce before the ciphertext.
+pub(crate) fn encrypt(key: &RandomizedNonceKey, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let mut ciphertext = plain.to_vec();
+    let nonce = key.seal_in_place_append_tag(Aad::from(aad), &mut ciphertext)?;
+    let mut sealed = nonce.as_ref().to_vec();
+    sealed.append(&mut ciphertext);
+    Ok(sealed)
+}
+
+pub(crate) fn decrypt(key: &RandomizedNonceKey, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(KeyError::Tampered)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce)?;
+    let mut plain = ciphertext.to_vec();
+    let length = key.open_in_place(nonce, Aad::from(aad), &mut plain).map_err(|_| KeyError::Tampered)?.len();
+    plain.truncate(length);
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master() -> MasterKey {
+        MasterKey::from_hex(&"ab".repeat(32)).unwrap()
+    }
+
+    #[test]
+    fn a_wrapped_key_opens_for_its_owner_alone() {
+        let secret = random_secret().unwrap();
+        let wrapped = master().wrap(b"ana", &secret).unwrap();
+        assert_eq!(master().unwrap(master().id(), b"ana", &wrapped).unwrap(), secret);
+        assert_eq!(master().unwrap(master().id(), b"bob", &wrapped), Err(KeyError::Tampered));
+        let foreign = KeyError::ForeignMaster("other".into());
+        assert_eq!(master().unwrap("other", b"ana", &wrapped), Err(foreign));
+    }
+
+    #[test]
+    fn spellings_of_an_address_hash_alike_and_keys_apart() {
+        let hash = |hex: &str, address: &str| {
+            MasterKey::from_hex(&hex.repeat(32)).unwrap().address_hash(&EmailAddress::parse(address).unwrap())
+        };
+        assert_eq!(hash("ab", "A@Example.com"), hash("ab", "a@example.com"));
+        assert_ne!(hash("ab", "a@example.com"), hash("cd", "a@example.com"));
+    }
+
+    #[test]
+    fn a_short_master_key_is_refused() {
+        assert_eq!(MasterKey::from_hex("abcd").map(|k| k.id().to_owned()), Err(KeyError::Malformed));
+    }
+}

@@ -1,0 +1,160 @@
+//! One command on one stream: the framework decides, [`crate::command_store`] keeps what it decided.
+
+use crate::codec::Metadata;
+use crate::command_store::{CommandStore, Stop};
+use crate::idempotency::{self, Earlier, IdempotencyKey};
+use crate::position::PositionToken;
+use crate::{StoreError, keys::MasterKey};
+use cqrs_es::{AggregateError, CqrsFramework};
+use domain::{Event, Guarded, Sequence};
+use postgres_es::PostgresEventRepository;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// Tries of one command that meets conflicts or a database that goes away, before the caller is told.
+const TRIES_MAX: u32 = 5;
+const RETRY_DELAY: Duration = Duration::from_millis(20);
+
+/// Postgres as Postledger uses it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub pool: PgPool,
+    pub master: Arc<MasterKey>,
+    /// Notified after each commit that appended: the sequencer of this process wakes.
+    pub appended: Arc<Notify>,
+    pub(crate) repository: Arc<PostgresEventRepository>,
+}
+
+/// Everything about a command but the command.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    pub metadata: Metadata,
+    pub idempotency: Option<IdempotencyKey>,
+    /// What is answered, now and to a repeat of the key.
+    pub answer: Value,
+    /// The version that the client has seen (`If-Match`).
+    pub expected: Option<Sequence>,
+    /// The stream cannot exist yet, since its id was just made: nothing is loaded.
+    pub is_new: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Done {
+    pub answer: Value,
+    pub position: PositionToken,
+    /// False: nothing changed, or an earlier answer is repeated.
+    #[serde(skip)]
+    pub appended: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<E: std::error::Error> {
+    #[error("{0}")]
+    Rejected(E),
+    #[error("the version seen is stale")]
+    Stale,
+    #[error("the idempotency key was used with another body")]
+    KeyReused,
+    #[error("a command with the same idempotency key is running")]
+    InProgress,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    pub fn new(pool: PgPool, master: Arc<MasterKey>) -> Self {
+        let repository = Arc::new(PostgresEventRepository::new(pool.clone()));
+        Self { pool, master, appended: Arc::new(Notify::new()), repository }
+    }
+
+    /// The same store over a pool of its own, so that one kind of command never waits for others' connections.
+    pub fn with_pool(&self, pool: PgPool) -> Self {
+        Self { appended: self.appended.clone(), ..Self::new(pool, self.master.clone()) }
+    }
+
+    /// Runs one command on one stream: loads, decides, appends, commits; retries conflicts, bounded.
+    pub async fn execute<A>(
+        &self,
+        stream: Uuid,
+        command: A::Command,
+        request: Request,
+    ) -> Result<Done, ExecuteError<A::Error>>
+    where
+        A: Guarded + 'static,
+        A::Event: Event,
+        A::Command: Clone,
+    {
+        let mut tries = 1;
+        loop {
+            match self.execute_once::<A>(stream, command.clone(), &request).await {
+                Err(ExecuteError::Store(error)) if error.is_transient() && tries < TRIES_MAX => {
+                    tracing::debug!(%error, tries, "command is tried again");
+                    tokio::time::sleep(RETRY_DELAY * tries).await;
+                    tries += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn execute_once<A>(
+        &self,
+        stream: Uuid,
+        command: A::Command,
+        request: &Request,
+    ) -> Result<Done, ExecuteError<A::Error>>
+    where
+        A: Guarded + 'static,
+        A::Event: Event,
+    {
+        if let Some(done) = self.earlier(request).await? {
+            return Ok(done);
+        }
+        let (commands, done) = CommandStore::new(self, request);
+        let framework = CqrsFramework::<A, _>::new(commands, Vec::new(), ());
+        let metadata = request.metadata.clone();
+        match framework.execute_with_metadata(&stream.to_string(), command, metadata).await {
+            Ok(()) => done.take().ok_or_else(|| StoreError::Format("nothing was committed".into()).into()),
+            // Where the same key won a race, its answer counts, not the error that its success caused here.
+            Err(AggregateError::UserError(error)) => match self.earlier(request).await? {
+                Some(done) => Ok(done),
+                None => Err(ExecuteError::Rejected(error)),
+            },
+            Err(error) => match Stop::from_framework(error) {
+                Stop::Earlier(done) => Ok(*done),
+                Stop::Stale => Err(ExecuteError::Stale),
+                Stop::KeyReused => Err(ExecuteError::KeyReused),
+                Stop::InProgress => Err(ExecuteError::InProgress),
+                Stop::Store(error) => Err(ExecuteError::Store(error)),
+            },
+        }
+    }
+
+    /// The answer that was given to this key before, if any.
+    async fn earlier<E: std::error::Error>(
+        &self,
+        request: &Request,
+    ) -> Result<Option<Done>, ExecuteError<E>> {
+        let Some(key) = &request.idempotency else { return Ok(None) };
+        match idempotency::look_up(&self.pool, key).await? {
+            Earlier::None => Ok(None),
+            Earlier::OtherBody => Err(ExecuteError::KeyReused),
+            Earlier::Answer(kept) => Done::restore(kept).map(Some).map_err(ExecuteError::Store),
+        }
+    }
+}
+
+impl Done {
+    pub(crate) fn restore(kept: Value) -> Result<Self, StoreError> {
+        serde_json::from_value(kept).map_err(|error| StoreError::Format(error.to_string()))
+    }
+
+    pub(crate) fn kept(&self) -> Result<Value, StoreError> {
+        serde_json::to_value(self).map_err(|error| StoreError::Format(error.to_string()))
+    }
+}
