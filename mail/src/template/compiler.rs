@@ -1,0 +1,181 @@
+//! Checks and compiles a template, part by part, and reports all that is wrong at once.
+
+use super::marks::Marked;
+use super::{
+    Body, Compiled, Fault, MAX_BODY_BYTES, MAX_FAULTS, MAX_LINE_BYTES, TemplateError, TemplateSource,
+};
+use super::{engine, escaping, fields, footer, lint, markup, mjml, plain};
+use minijinja::Environment;
+use std::collections::BTreeSet;
+
+/// The parts, as the engine knows them.
+pub(super) const SUBJECT: &str = "subject";
+pub(super) const PREHEADER: &str = "preheader";
+pub(super) const TEXT: &str = "text";
+pub(super) const HTML: &str = engine::HTML;
+
+pub(super) struct Compiler<'a> {
+    env: Environment<'static>,
+    /// None: the names were checked before.
+    known: Option<&'a BTreeSet<String>>,
+    used: BTreeSet<String>,
+    errors: Vec<TemplateError>,
+}
+
+impl<'a> Compiler<'a> {
+    pub fn new(known: Option<&'a BTreeSet<String>>) -> Self {
+        let used = footer::FIELDS.map(str::to_owned).into();
+        Self { env: engine::environment(), known, used, errors: Vec::new() }
+    }
+
+    pub fn compile(mut self, source: &TemplateSource) -> Result<Compiled, Vec<TemplateError>> {
+        self.line(SUBJECT, &source.subject);
+        let preheader = written(&source.preheader);
+        if let Some(preheader) = preheader {
+            self.line(PREHEADER, preheader);
+        }
+        let text = written(&source.text);
+        if let Some(text) = text {
+            self.text(text);
+        }
+        self.body(source);
+        if self.errors.is_empty() {
+            let compiled = Compiled {
+                env: self.env,
+                used: self.used,
+                has_preheader: preheader.is_some(),
+                derived_text: text.is_none(),
+            };
+            return Ok(compiled);
+        }
+        Err(self.errors)
+    }
+
+    fn fail(&mut self, field: &'static str, mut faults: Vec<Fault>) {
+        faults.dedup();
+        self.errors.extend(faults.into_iter().take(MAX_FAULTS).map(|fault| fault.of(field)));
+    }
+
+    fn line(&mut self, field: &'static str, source: &str) {
+        if self.part(field, source, MAX_LINE_BYTES).is_some() {
+            self.add(field, field, source.to_owned());
+        }
+    }
+
+    fn text(&mut self, source: &str) {
+        if let Some(part) = self.part(TEXT, source, MAX_BODY_BYTES) {
+            self.add(TEXT, TEXT, with_text_footer(source, &part));
+        }
+    }
+
+    fn body(&mut self, source: &TemplateSource) {
+        let (field, written) = match &source.body {
+            Body::Html(html) => ("html", html),
+            Body::Mjml(mjml) => ("mjml", mjml),
+        };
+        let Some(marked) = self.part(field, written, MAX_BODY_BYTES) else { return };
+        let html = match source.body {
+            Body::Html(_) => Ok(marked.text.clone()),
+            Body::Mjml(_) => mjml::to_html(&marked),
+        };
+        match html {
+            Ok(html) => self.html(field, &html, &marked, source),
+            Err(faults) => self.fail(field, faults),
+        }
+    }
+
+    /// From the marked HTML: the HTML, and the text where none was written.
+    fn html(&mut self, field: &'static str, html: &str, marked: &Marked<'_>, source: &TemplateSource) {
+        let pieces = markup::pieces(html);
+        self.fail(field, escaping::check(&pieces, marked));
+        if written(&source.text).is_none() {
+            let text = marked.restore(&plain::derive(&pieces, marked));
+            self.derived_text(&text);
+        }
+        let start = footer::body_start(&pieces);
+        let end = footer::body_end(&pieces).max(start);
+        let preheader = written(&source.preheader).map(|_| footer::preheader()).unwrap_or_default();
+        let footer = if has_link(marked) { "" } else { footer::html() };
+        let restore = |range: std::ops::Range<usize>| marked.restore(&html[range]);
+        let whole =
+            [restore(0..start), preheader, restore(start..end), footer.to_owned(), restore(end..html.len())];
+        self.add(field, HTML, whole.concat());
+    }
+
+    fn derived_text(&mut self, text: &str) {
+        match Marked::new(text) {
+            Ok(part) => self.add(TEXT, TEXT, with_text_footer(text, &part)),
+            Err(fault) => self.fail(TEXT, vec![fault]),
+        }
+    }
+
+    /// Checks a part as it was written; none where it can't be used.
+    fn part<'s>(&mut self, field: &'static str, source: &'s str, max: usize) -> Option<Marked<'s>> {
+        let size = match source.len() {
+            _ if source.trim().is_empty() => Some("is empty".to_owned()),
+            len if len > max => Some(format!("may be {max} bytes long at the most")),
+            _ => None,
+        };
+        if let Some(reason) = size {
+            self.fail(field, vec![Fault::new(reason)]);
+            return None;
+        }
+        let marked = match Marked::new(source) {
+            Ok(marked) => marked,
+            Err(fault) => {
+                self.fail(field, vec![fault]);
+                return None;
+            }
+        };
+        let faults = self.faults(source, &marked);
+        let fine = faults.is_empty();
+        self.fail(field, faults);
+        self.used.extend(fields::used(&marked.tags));
+        fine.then_some(marked)
+    }
+
+    fn faults(&self, source: &str, marked: &Marked<'_>) -> Vec<Fault> {
+        let faults = lint::check(&marked.tags, &self.env);
+        if !faults.is_empty() {
+            return faults;
+        }
+        match (self.env.template_from_str(source), self.known) {
+            (Err(error), _) => vec![fault(&error)],
+            (Ok(template), Some(known)) => fields::unknown(&template, &marked.tags, known),
+            (Ok(_), None) => Vec::new(),
+        }
+    }
+
+    /// Hands a part to the engine. What fails only now comes of what was made from it.
+    fn add(&mut self, field: &'static str, name: &'static str, source: String) {
+        if let Err(error) = self.env.add_template_owned(name, source) {
+            let reason = match field {
+                TEXT => format!("no text can be derived from the body; write one ({})", fault(&error).reason),
+                _ => fault(&error).reason,
+            };
+            self.fail(field, vec![Fault::new(reason)]);
+        }
+    }
+}
+
+/// An optional part that is blank is none.
+fn written(part: &Option<String>) -> Option<&str> {
+    part.as_deref().filter(|part| !part.trim().is_empty())
+}
+
+fn has_link(marked: &Marked<'_>) -> bool {
+    let used = fields::used(&marked.tags);
+    footer::has_link(used.iter().map(String::as_str))
+}
+
+fn with_text_footer(text: &str, marked: &Marked<'_>) -> String {
+    match has_link(marked) {
+        true => text.to_owned(),
+        false => format!("{}{}", text.trim_end(), footer::text()),
+    }
+}
+
+pub(super) fn fault(error: &minijinja::Error) -> Fault {
+    let reason = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    Fault { line: error.line(), reason }
+}
