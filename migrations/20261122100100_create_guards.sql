@@ -66,7 +66,7 @@ CREATE TABLE idempotency_keys (
 ) PARTITION BY RANGE (day);
 
 -- Makes the partitions of yesterday to the day after tomorrow and drops older ones. Called at start and hourly.
-CREATE FUNCTION rotate_idempotency_keys() RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION rotate_idempotency_keys() RETURNS void LANGUAGE plpgsql SET client_min_messages = warning AS $$
 DECLARE
     today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
     part  text;

@@ -1,0 +1,78 @@
+//! What a caller can act on.
+
+use eventstore::{ExecuteError, StoreError};
+
+/// One field that cannot be taken, by its name in the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    pub field: String,
+    pub reason: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("the {0} is not known")]
+    NotFound(&'static str),
+    #[error("some fields cannot be taken")]
+    Invalid(Vec<FieldError>),
+    /// A state that forbids it.
+    #[error("{reason}")]
+    Forbidden { status: String, reason: String },
+    /// The version that the client saw is not the present one.
+    #[error("it was changed meanwhile: load it again")]
+    Stale,
+    #[error("the idempotency key was used with another body")]
+    KeyReused,
+    #[error("a command with the same idempotency key is running")]
+    InProgress,
+    /// Others changed the same thing again and again.
+    #[error("too many commands on the same thing at once")]
+    Conflict,
+    #[error("the database is unavailable")]
+    Unavailable(#[source] StoreError),
+    #[error("the command failed")]
+    Failed(#[source] StoreError),
+}
+
+impl CommandError {
+    pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError { field: field.into(), reason: reason.into() }])
+    }
+
+    pub fn forbidden(status: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Forbidden { status: status.into(), reason: reason.into() }
+    }
+
+    /// Turns the store's answer into the caller's, the aggregate's own refusals by `rejected`.
+    pub(crate) fn from_execute<E: std::error::Error>(
+        error: ExecuteError<E>,
+        rejected: fn(E) -> Self,
+    ) -> Self {
+        match error {
+            ExecuteError::Rejected(error) => rejected(error),
+            ExecuteError::Stale => Self::Stale,
+            ExecuteError::KeyReused => Self::KeyReused,
+            ExecuteError::InProgress => Self::InProgress,
+            ExecuteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::AddressTaken => {
+                Self::forbidden("taken", "a subscriber with this address exists already")
+            }
+            StoreError::Conflict => Self::Conflict,
+            StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::Database(_) | StoreError::Format(_) | StoreError::Key(_) => Self::Failed(error),
+        }
+    }
+}
+
+impl From<sqlx::Error> for CommandError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}

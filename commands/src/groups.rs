@@ -1,0 +1,85 @@
+use crate::{CommandError, Commands, Context};
+use domain::GroupId;
+use domain::group::{Group, GroupCommand, GroupError};
+use eventstore::{Done, ids, load};
+use serde_json::{Value, json};
+
+#[derive(Debug, Clone, Default)]
+pub struct GroupPatch {
+    pub name: Option<String>,
+    pub description: Option<String>,
+}
+
+fn rejected(error: GroupError) -> CommandError {
+    match error {
+        GroupError::Unknown => CommandError::NotFound("group"),
+        GroupError::Exists => CommandError::Conflict,
+    }
+}
+
+impl Commands {
+    pub async fn create_group(
+        &self,
+        context: &Context,
+        name: String,
+        description: String,
+    ) -> Result<Done, CommandError> {
+        let id = ids::new_id();
+        let request = context.request_for_new(json!({ "group_id": id }));
+        let create = GroupCommand::Create { name, description };
+        let done = self.store.execute::<Group>(id, create, request).await;
+        done.map_err(|error| CommandError::from_execute(error, rejected))
+    }
+
+    pub async fn change_group(
+        &self,
+        context: &Context,
+        id: GroupId,
+        patch: GroupPatch,
+    ) -> Result<Done, CommandError> {
+        let GroupPatch { name, description } = patch;
+        let change = GroupCommand::Change { name, description };
+        let done = self.store.execute::<Group>(id, change, context.request(Value::Null)).await;
+        done.map_err(|error| CommandError::from_execute(error, rejected))
+    }
+
+    /// Refused while a campaign that is under way uses it.
+    pub async fn delete_group(&self, context: &Context, id: GroupId) -> Result<Done, CommandError> {
+        self.refuse_if_used("group_id", id).await?;
+        let done = self.store.execute::<Group>(id, GroupCommand::Delete, context.request(Value::Null)).await;
+        done.map_err(|error| CommandError::from_execute(error, rejected))
+    }
+
+    pub(crate) async fn refuse_if_used(
+        &self,
+        column: &'static str,
+        id: uuid::Uuid,
+    ) -> Result<(), CommandError> {
+        let used: Option<String> = sqlx::query_scalar(&format!(
+            "SELECT status FROM campaign_gates
+             WHERE {column} = $1 AND status IN ('scheduled', 'freezing', 'sending', 'paused') LIMIT 1"
+        ))
+        .bind(id)
+        .fetch_optional(&self.store.pool)
+        .await?;
+        match used {
+            None => Ok(()),
+            Some(status) => Err(CommandError::forbidden(status, "a campaign that is under way uses it")),
+        }
+    }
+
+    /// The groups of these that do not exist.
+    pub(crate) async fn unknown_groups(&self, groups: &[GroupId]) -> Result<Vec<GroupId>, CommandError> {
+        let known = eventstore::load_many::<Group>(&self.store.pool, groups).await?;
+        let exists = |id: &GroupId| known.get(id).is_some_and(|group| group.aggregate.exists());
+        Ok(groups.iter().copied().filter(|id| !exists(id)).collect())
+    }
+
+    pub(crate) async fn require_group(&self, id: GroupId) -> Result<Group, CommandError> {
+        let group = load::<Group>(&self.store.pool, id).await?.aggregate;
+        match group.exists() {
+            true => Ok(group),
+            false => Err(CommandError::NotFound("group")),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The columns of usual exports, in the spellings of the list tools that write them.
+
+/// What a column means to an import. A rank orders columns that say the same: the first that a row fills counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Address,
+    Name,
+    FirstName,
+    LastName,
+    ConsentTime(u8),
+    ConsentAddress(u8),
+    /// An attribute under its own name.
+    Attribute,
+}
+
+/// Said to whoever uploads a file without one.
+pub(super) const ADDRESS_SPELLINGS: &str = "Email Address, E-mail, email, mail, E-Mail-Adresse";
+
+/// Compared without case, white space, underscores, hyphens, quotes and the like.
+const SPELLINGS: &[(Meaning, &[&str])] = &[
+    (
+        Meaning::Address,
+        &[
+            "email", "emailaddress", "mail", "mailaddress", "emailadresse", "mailadresse", "emailaddr", "adresseemail",
+            "adressemail", "courriel", "correo", "correoelectronico", "correoelectrónico", "emailid", "subscriberemail",
+            "contactemail", "useremail", "primaryemail",
+        ],
+    ),
+    (Meaning::Name, &["name", "fullname", "displayname", "contactname", "subscribername", "vollständigername"]),
+    (
+        Meaning::FirstName,
+        &["firstname", "fname", "givenname", "forename", "vorname", "prénom", "prenom", "nombre", "imię", "imie"],
+    ),
+    (
+        Meaning::LastName,
+        &["lastname", "lname", "surname", "familyname", "nachname", "nomdefamille", "apellido", "apellidos", "nazwisko"],
+    ),
+    (
+        Meaning::ConsentTime(0),
+        &[
+            "optintime", "optindate", "optinat", "optedinat", "subscribedat", "subscribedon", "subscribedate",
+            "subscriptiondate", "signupdate", "signuptime", "signedupat",
+        ],
+    ),
+    (Meaning::ConsentTime(1), &["confirmtime", "confirmdate", "confirmedat", "confirmationtime", "confirmationdate"]),
+    (
+        Meaning::ConsentAddress(0),
+        &["optinip", "optinipaddress", "subscribeip", "subscriptionip", "signupip", "registrationip"],
+    ),
+    (Meaning::ConsentAddress(1), &["confirmip", "confirmationip", "confirmipaddress"]),
+];
+
+pub(super) fn meaning(column: &str) -> Meaning {
+    let key: String = column.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let known = SPELLINGS.iter().find(|(_, spellings)| spellings.contains(&key.as_str()));
+    known.map_or(Meaning::Attribute, |(meaning, _)| *meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_spellings_are_understood() {
+        let address = ["Email Address", "E-mail", "email", "E-Mail-Adresse", "mail", "email_address", "EMAIL", "\"Email\""];
+        for column in address {
+            assert_eq!(meaning(column), Meaning::Address, "{column}");
+        }
+        for column in ["First Name", "FNAME", "Vorname", "given_name", "firstName"] {
+            assert_eq!(meaning(column), Meaning::FirstName, "{column}");
+        }
+        assert_eq!(meaning("Full Name"), Meaning::Name);
+        assert_eq!(meaning("OPTIN_TIME"), Meaning::ConsentTime(0));
+        assert_eq!(meaning("CONFIRM_TIME"), Meaning::ConsentTime(1));
+        assert_eq!(meaning("OPTIN_IP"), Meaning::ConsentAddress(0));
+    }
+
+    #[test]
+    fn other_columns_are_attributes() {
+        // Mailchimp's `Address` is the postal one.
+        for column in ["Address", "Birthday", "TAGS", "e", "浩"] {
+            assert_eq!(meaning(column), Meaning::Attribute, "{column}");
+        }
+    }
+
+    #[test]
+    fn a_spelling_has_one_meaning() {
+        let all: Vec<&&str> = SPELLINGS.iter().flat_map(|(_, spellings)| spellings.iter()).collect();
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(all.len(), distinct.len());
+    }
+}

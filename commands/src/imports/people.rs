@@ -1,0 +1,147 @@
+//! The people whom a batch is about: loaded in three queries, and changed row by row.
+
+use super::row::{self, Row};
+use crate::attributes::{self, Attributes};
+use crate::subscribers::{SubscriberDetails, rejected};
+use crate::{CommandError, Commands};
+use domain::subscriber::{Subscriber, SubscriberCommand};
+use domain::{AddressHash, SubscriberId};
+use eventstore::sealing::{self, SubjectKeys};
+use eventstore::{Decided, Loaded, ids, load_many};
+use std::collections::HashMap;
+
+/// Whoever has, or had, an address.
+pub(super) enum Known {
+    Person(Box<Person>),
+    /// The address was left for another, or its person was erased: nobody may be written to there any more.
+    Closed,
+}
+
+/// One stream as the batch leaves it so far.
+pub(super) struct Person {
+    pub id: SubscriberId,
+    loaded: Loaded<Subscriber>,
+    decided: Option<Decided<Subscriber>>,
+    /// Opened when first asked for.
+    details: Option<SubscriberDetails>,
+}
+
+pub(super) struct People {
+    by_address: HashMap<AddressHash, Known>,
+    pub keys: SubjectKeys,
+}
+
+impl People {
+    pub async fn look_up(commands: &Commands, rows: &[Row]) -> Result<Self, CommandError> {
+        let pool = &commands.store.pool;
+        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
+        let gates: Vec<([u8; 32], SubscriberId)> =
+            sqlx::query_as("SELECT address_hash, subscriber_id FROM gates WHERE address_hash = ANY($1)")
+                .bind(hashes)
+                .fetch_all(pool)
+                .await?;
+        if gates.is_empty() {
+            return Ok(Self { by_address: HashMap::new(), keys: SubjectKeys::new() });
+        }
+        let ids: Vec<SubscriberId> = gates.iter().map(|(_, id)| *id).collect();
+        let mut loaded = load_many::<Subscriber>(pool, &ids).await?;
+        let keys = sealing::fetch(pool, &commands.store.master, &ids).await?;
+        let known = |(hash, id)| {
+            let address = AddressHash(hash);
+            let is_at = |loaded: &Loaded<Subscriber>| loaded.aggregate.address_hash == Some(address);
+            let person = match keys.contains_key(&id) && loaded.get(&id).is_some_and(is_at) {
+                true => loaded.remove(&id).map(|loaded| Box::new(Person::new(id, loaded))),
+                false => None,
+            };
+            (address, person.map_or(Known::Closed, Known::Person))
+        };
+        Ok(Self { by_address: gates.into_iter().map(known).collect(), keys })
+    }
+
+    /// Whoever has this address, if only since an earlier row; somebody new where nobody has.
+    pub fn at(&mut self, address: AddressHash) -> (&mut Known, &SubjectKeys) {
+        let somebody_new = || Known::Person(Box::new(Person::new(ids::new_id(), Loaded::default())));
+        (self.by_address.entry(address).or_insert_with(somebody_new), &self.keys)
+    }
+
+    /// What was decided, in the order of the streams, so that two batches insert in one order; and who is new.
+    pub fn into_decided(self) -> (Vec<Decided<Subscriber>>, Vec<SubscriberId>, SubjectKeys) {
+        let people = self.by_address.into_values().filter_map(|known| match known {
+            Known::Person(person) => Some(*person),
+            Known::Closed => None,
+        });
+        let mut changed: Vec<Person> = people.filter(|person| person.events() > 0).collect();
+        changed.sort_unstable_by_key(|person| person.id);
+        let new = changed.iter().filter(|person| !self.keys.contains_key(&person.id)).map(|person| person.id).collect();
+        (changed.into_iter().filter_map(|person| person.decided).collect(), new, self.keys)
+    }
+}
+
+impl Person {
+    fn new(id: SubscriberId, loaded: Loaded<Subscriber>) -> Self {
+        Self { id, loaded, decided: None, details: None }
+    }
+
+    pub fn state(&self) -> &Subscriber {
+        self.decided.as_ref().map_or(&self.loaded.aggregate, |decided| &decided.after)
+    }
+
+    pub fn is_new(&self) -> bool {
+        self.state().version == 0
+    }
+
+    /// Events that the batch decided so far.
+    pub fn events(&self) -> usize {
+        self.decided.as_ref().map_or(0, |decided| decided.events.len())
+    }
+
+    /// An error is one of ours, not of the row: what the aggregate refuses was looked at before.
+    pub async fn command(&mut self, command: SubscriberCommand) -> Result<(), CommandError> {
+        let decided = match self.decided.take() {
+            Some(decided) => decided.and(command).await,
+            None => Decided::decide(self.id, std::mem::take(&mut self.loaded), command).await,
+        };
+        self.decided = Some(decided.map_err(rejected)?);
+        Ok(())
+    }
+
+    pub fn details(&mut self, keys: &SubjectKeys) -> Result<&SubscriberDetails, CommandError> {
+        let details = match (self.details.take(), keys.get(&self.id)) {
+            (Some(details), _) => details,
+            (None, Some(key)) => SubscriberDetails::open_with(key, self.state())?,
+            (None, None) => SubscriberDetails::default(),
+        };
+        Ok(self.details.insert(details))
+    }
+
+    pub fn set_details(&mut self, details: SubscriberDetails) {
+        self.details = Some(details);
+    }
+}
+
+/// The details that a row leads to, if they are others than the known ones; an error rejects the row.
+pub(super) fn merged(
+    known: &SubscriberDetails,
+    row: &Row,
+    derives_name: bool,
+) -> Result<Option<SubscriberDetails>, String> {
+    let mut attributes = known.attributes.clone();
+    attributes.extend(row.attributes.iter().map(|(name, value)| (name.clone(), value.clone())));
+    if attributes.len() > attributes::COUNT_MAX {
+        return Err(format!("the person would have more than {} attributes", attributes::COUNT_MAX));
+    }
+    let derived = derives_name && ["first_name", "last_name"].iter().any(|part| row.attributes.contains_key(*part));
+    let name = match derived {
+        true => row::name(&full_name(&attributes))?,
+        false => row.name.clone(),
+    };
+    let name = name.or_else(|| known.name.clone());
+    let address = known.address.clone();
+    let merged = SubscriberDetails { address, name, attributes };
+    Ok((merged != *known).then_some(merged))
+}
+
+fn full_name(attributes: &Attributes) -> String {
+    let part = |name: &str| attributes.get(name).map_or("", String::as_str);
+    format!("{} {}", part("first_name"), part("last_name"))
+}

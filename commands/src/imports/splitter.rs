@@ -1,0 +1,183 @@
+//! Splits CSV bytes that arrive in pieces into records, and knows where each record starts, as a person's editor
+//! shows it and as a later start needs it.
+
+use super::ROW_MAX_BYTES;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+/// The start of a record: bytes from the start of the file, lines from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub byte: i64,
+    pub line: i64,
+}
+
+/// What no record can be made of. Both name the line where the record starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("the row that starts in line {0} is longer than 1 MiB: is a quote left open?")]
+    RowTooLong(i64),
+    #[error("the file ends within a quoted field; its row starts in line {0}: is a quote left open, or the file cut off?")]
+    OpenQuote(i64),
+    #[error("the row that starts in line {0} is not UTF-8")]
+    Text(i64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Give the rest of the input, or more of it.
+    More,
+    /// [`Splitter::record`] has it.
+    Record,
+    End,
+}
+
+pub(super) struct Splitter {
+    csv: Reader,
+    text: Vec<u8>,
+    text_bytes: usize,
+    ends: Vec<usize>,
+    fields: usize,
+    at: Cursor,
+    after_cr: bool,
+    /// Where the present record starts; none between records.
+    start: Option<Cursor>,
+    record: Cursor,
+}
+
+impl Splitter {
+    pub fn new(delimiter: u8, at: Cursor) -> Self {
+        let mut csv = ReaderBuilder::new().delimiter(delimiter).build();
+        // A reader takes a byte-order mark off the first bytes that it sees, which are not always the file's.
+        csv.read_record(b"\n", &mut [0; 1], &mut [0; 1]);
+        Self {
+            csv,
+            text: vec![0; 1024],
+            text_bytes: 0,
+            ends: vec![0; 64],
+            fields: 0,
+            at,
+            after_cr: false,
+            start: None,
+            record: at,
+        }
+    }
+
+    /// Takes some of `input` and says how much; an empty one is the end of the file. Memory is bounded by
+    /// [`ROW_MAX_BYTES`].
+    pub fn step(&mut self, input: &[u8]) -> Result<(usize, Step), Malformed> {
+        let breaks = self.skip_breaks(input);
+        let Some(start) = self.start else {
+            let step = if input.is_empty() { Step::End } else { Step::More };
+            return Ok((breaks, step));
+        };
+        if input.is_empty() {
+            self.check_end(start)?;
+        }
+        let input = &input[breaks..];
+        let (text, ends) = (&mut self.text[self.text_bytes..], &mut self.ends[self.fields..]);
+        let (result, read, written, ended) = self.csv.read_record(input, text, ends);
+        self.pass(&input[..read]);
+        self.text_bytes += written;
+        self.fields += ended;
+        if self.at.byte - start.byte > ROW_MAX_BYTES {
+            return Err(Malformed::RowTooLong(start.line));
+        }
+        let step = match result {
+            ReadRecordResult::InputEmpty => Step::More,
+            ReadRecordResult::OutputFull => grow(&mut self.text),
+            ReadRecordResult::OutputEndsFull => grow(&mut self.ends),
+            ReadRecordResult::Record => {
+                self.start = None;
+                self.record = start;
+                Step::Record
+            }
+            ReadRecordResult::End => Step::End,
+        };
+        Ok((breaks + read, step))
+    }
+
+    /// Passes the line breaks before a record, so that it starts at its first character; that ends what
+    /// [`Self::record`] gave.
+    pub fn skip_breaks(&mut self, input: &[u8]) -> usize {
+        if self.start.is_some() {
+            return 0;
+        }
+        let breaks = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.pass(&input[..breaks]);
+        if breaks < input.len() {
+            self.start = Some(self.at);
+            (self.text_bytes, self.fields) = (0, 0);
+        }
+        breaks
+    }
+
+    /// Where reading is: the start of the next record, once [`Self::skip_breaks`] left some of its input.
+    pub fn cursor(&self) -> Cursor {
+        self.at
+    }
+
+    /// The record that [`Step::Record`] announced.
+    pub fn record(&self) -> Result<Record<'_>, Malformed> {
+        let text = std::str::from_utf8(&self.text[..self.text_bytes]);
+        Ok(Record {
+            line: self.record.line,
+            // At least its own line break was passed, except at the end of the file.
+            lines: (self.at.line - self.record.line).max(1),
+            text: text.map_err(|_| Malformed::Text(self.record.line))?,
+            ends: &self.ends[..self.fields],
+        })
+    }
+
+    /// A quoted field takes a line break as its own, anything else ends with it.
+    fn check_end(&self, start: Cursor) -> Result<(), Malformed> {
+        match self.csv.clone().read_record(b"\n", &mut [0; 4], &mut [0; 4]).0 {
+            ReadRecordResult::Record => Ok(()),
+            _ => Err(Malformed::OpenQuote(start.line)),
+        }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        self.at.byte += bytes.len() as i64;
+        for byte in bytes {
+            let is_break = *byte == b'\r' || (*byte == b'\n' && !self.after_cr);
+            self.at.line += i64::from(is_break);
+            self.after_cr = *byte == b'\r';
+        }
+    }
+}
+
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>) -> Step {
+    buffer.resize(buffer.len() * 2, T::default());
+    Step::More
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    /// The line where it starts.
+    pub line: i64,
+    /// The lines that it runs over.
+    pub lines: i64,
+    text: &'a str,
+    ends: &'a [usize],
+}
+
+impl<'a> Record<'a> {
+    pub fn fields(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The field at this place from 0, without white space around it; empty where there is none.
+    pub fn field(&self, index: usize) -> &'a str {
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let field = self.ends.get(index).and_then(|end| self.text.get(start..*end));
+        trimmed(field.unwrap_or_default())
+    }
+}
+
+/// Without white space and byte-order marks around it.
+pub(super) fn trimmed(field: &str) -> &str {
+    field.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Working imports off, on any number of machines.
+
+use super::ImportedStatus;
+use super::REASON_GROUP_DELETED;
+use super::batch::Reader;
+use super::decide::Plan;
+use super::header::Header;
+use super::lease::{self, Claim, Halt};
+use super::row::Row;
+use super::spool::{self, Spool};
+use crate::permits::{self, gate_prefix};
+use crate::{CommandError, Commands, attributes};
+use domain::{ImportId, PermitId};
+use eventstore::StoreError;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+impl Commands {
+    /// Works one import to its end, to `stop`, or to an error after which it is laid aside for a moment; returns which
+    /// one it was, or none if none waits. To be called in a loop by any number of workers. The batch under way when
+    /// `stop` comes is finished, and the import then given back for others.
+    pub async fn work_on_next_import(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<Option<ImportId>, CommandError> {
+        let pool = &self.store.pool;
+        lease::sweep(pool).await?;
+        let Some(claim) = lease::claim(pool).await? else { return Ok(None) };
+        let (id, fence) = (claim.import_id, claim.fence);
+        let halted = match self.work_on(claim, stop).await {
+            Err(Halt::Fail(reason)) => {
+                tracing::info!(import.id = %id, reason, "import failed");
+                lease::end(pool, id, fence, Some(reason)).await
+            }
+            other => other,
+        };
+        match halted {
+            Ok(()) | Err(Halt::Lost | Halt::Fail(_)) => Ok(Some(id)),
+            Err(Halt::Error(error)) => {
+                // Where this fails too, the lease runs out.
+                lease::delay(pool, id, fence, &error).await.ok();
+                Err(error)
+            }
+        }
+    }
+
+    async fn work_on(&self, claim: Claim, stop: &CancellationToken) -> Result<(), Halt> {
+        let at = claim.cursor();
+        let (plan, delimiter, spool) = self.open_import(claim).await?;
+        let mut reader = Reader::new(spool, delimiter, at);
+        let mut batch = reader.batch(&plan.layout, &self.store.master).await?;
+        while !batch.is_empty() {
+            if stop.is_cancelled() {
+                return Ok(lease::release(&self.store.pool, plan.id, plan.fence).await?);
+            }
+            self.check_group_of(&plan).await?;
+            // While the database writes this batch, the next one is read.
+            let (written, next) =
+                tokio::join!(self.import_batch(&plan, &batch), reader.batch(&plan.layout, &self.store.master));
+            written?;
+            if plan.status == ImportedStatus::OptedOut {
+                self.wait_for_permits(&batch.rows).await?;
+            }
+            batch = next?;
+        }
+        lease::end(&self.store.pool, plan.id, plan.fence, None).await?;
+        tracing::info!(import.id = %plan.id, "import completed");
+        Ok(())
+    }
+
+    async fn open_import(&self, claim: Claim) -> Result<(Plan, u8, Spool), Halt> {
+        let Claim { import_id: id, fence, bytes_total, .. } = claim;
+        let (store, master) = (&self.store, &self.store.master);
+        let key = Arc::new(spool::open_key(master, id, &claim.master_key_id, &claim.wrapped_key)?);
+        let spool = Spool { pool: store.pool.clone(), id, key: key.clone(), bytes_total };
+        let header = Header::read(&spool.read_from(0).await?).map_err(StoreError::Format)?;
+        attributes::remember(&store.pool, header.layout.attributes.iter().map(|(_, name)| name)).await?;
+        let mut metadata = claim.metadata.0;
+        metadata.insert("import_id".into(), id.to_string());
+        let plan = Plan {
+            id,
+            fence,
+            key,
+            status: ImportedStatus::parse(&claim.imported_as)?,
+            group: claim.group_id,
+            consent_source: claim.consent_source,
+            hash_key_id: master.id().into(),
+            metadata,
+            layout: header.layout,
+        };
+        Ok((plan, header.delimiter, spool))
+    }
+
+    async fn check_group_of(&self, plan: &Plan) -> Result<(), Halt> {
+        let Some(group) = plan.group else { return Ok(()) };
+        match self.require_group(group).await {
+            Ok(_) => Ok(()),
+            Err(CommandError::NotFound(_)) => Err(Halt::Fail(REASON_GROUP_DELETED)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An opt-out's promise, for a batch of them: it committed, and now the permits that it saw open are waited out.
+    /// Neither the next batch nor the end of the import is counted before.
+    async fn wait_for_permits(&self, rows: &[Row]) -> Result<(), CommandError> {
+        let pool = &self.store.pool;
+        let gates: Vec<i64> = rows.iter().map(|row| gate_prefix(&row.hash)).collect();
+        let open: Vec<PermitId> = sqlx::query_scalar("SELECT permit_id FROM permits WHERE gates && $1")
+            .bind(gates)
+            .fetch_all(pool)
+            .await?;
+        permits::wait(pool, &open, self.timing).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! The write side: every command that changes something, and the process managers that follow up on them
+//! (scheduling, freezing, sending). Commands check other streams by their events or a guard, never by a read model.
+
+pub mod attributes;
+mod campaigns;
+mod context;
+mod error;
+mod groups;
+pub mod imports;
+mod optout;
+mod permits;
+pub mod send;
+mod subscribers;
+mod templates;
+
+pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
+pub use context::Context;
+pub use error::{CommandError, FieldError};
+pub use groups::GroupPatch;
+pub use optout::{OptOut, Preferences};
+pub use permits::gate_prefix;
+pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
+
+use eventstore::Store;
+use std::time::Duration;
+
+/// The promise about time that sending makes to opt-outs.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// W: a provider call may start only this long after the clocks were read before its authorization.
+    pub window: Duration,
+    /// For clocks that are read a moment before the write that they allow.
+    pub margin: Duration,
+}
+
+/// Everything that can be commanded. Cheap to clone.
+#[derive(Clone)]
+pub struct Commands {
+    pub store: Store,
+    /// Opt-outs have connections of their own: nothing else can keep them waiting.
+    opt_outs: Store,
+    pub timing: Timing,
+    /// Names of the configured mailers.
+    mailers: Vec<String>,
+}
+
+impl Commands {
+    pub fn new(store: Store, opt_out_pool: sqlx::PgPool, timing: Timing, mailers: Vec<String>) -> Self {
+        Self { opt_outs: store.with_pool(opt_out_pool), store, timing, mailers }
+    }
+}

@@ -1,0 +1,178 @@
+use super::Claim;
+use crate::{CommandError, Commands, Context, gate_prefix};
+use domain::dispatch::{Authorization, Dispatch, DispatchCommand, DispatchError, Index, Refusal};
+use domain::{AddressHash, GroupId, PermitId, Sequence, SubscriberId};
+use eventstore::{Decided, Loaded, StoreError, append, campaign_lock, ids, sealing::SubjectKeys};
+use sqlx::PgConnection;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// A recipient with a mail ready to go to this address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    pub index: Index,
+    pub subscriber: SubscriberId,
+    pub address: AddressHash,
+}
+
+#[derive(Debug)]
+pub enum Authorized {
+    /// Calls may start for these recipients, within W of the clocks read before.
+    Permit { permit: PermitId, allowed: Vec<Index>, dispatch: Loaded<Dispatch> },
+    /// All of them were refused; the dispatch knows it.
+    Nobody { dispatch: Loaded<Dispatch> },
+    /// The campaign does not send any more.
+    Stopped,
+    /// Somebody else has the dispatch.
+    Lost,
+}
+
+#[derive(sqlx::FromRow)]
+struct GateRow {
+    address_hash: Vec<u8>,
+    subscriber_id: SubscriberId,
+    suppressed: bool,
+    member: bool,
+    consent: Option<i64>,
+}
+
+impl Commands {
+    /// One short transaction: the campaign's state under its lock, the gates under theirs, the permit, the event.
+    ///
+    /// `hold`: how long after now nobody else may act for this worker (W, its margin and the call's time-out).
+    #[allow(clippy::too_many_arguments)]
+    pub async fn authorize(
+        &self,
+        claim: &Claim,
+        dispatch: Loaded<Dispatch>,
+        group: GroupId,
+        mailer: &str,
+        candidates: &[Candidate],
+        unsendable: Vec<Refusal>,
+        hold: Duration,
+    ) -> Result<Authorized, CommandError> {
+        let mut tx = self.store.pool.begin().await?;
+        // Lock in one statement and look in the next: a statement's snapshot is older than the lock it waited for.
+        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+            .bind(campaign_lock(claim.campaign_id))
+            .execute(&mut *tx)
+            .await?;
+        let status: Option<String> =
+            sqlx::query_scalar("SELECT status FROM campaign_gates WHERE campaign_id = $1")
+                .bind(claim.campaign_id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        if status.as_deref() != Some("sending") {
+            return Ok(Authorized::Stopped);
+        }
+        let gates = lock_gates(&mut tx, candidates, group).await?;
+        let permit = ids::new_id();
+        let (allowed, suppressed) = judge(candidates, &gates);
+        let recipients: Vec<Index> = allowed.iter().map(|(index, _)| *index).collect();
+        if !allowed.is_empty() {
+            open_permit(&mut tx, claim, permit, mailer, candidates, &recipients, hold).await?;
+        }
+        if !renew_lease(&mut tx, claim, hold).await? {
+            return Ok(Authorized::Lost);
+        }
+        let authorization = Authorization { permit_id: permit, allowed, suppressed, rejected: unsendable };
+        let authorize = DispatchCommand::Authorize(authorization);
+        let decided = match Decided::decide(claim.dispatch_id, dispatch, authorize).await {
+            Ok(decided) => decided,
+            Err(DispatchError::NotPending(_)) => return Ok(Authorized::Lost),
+            Err(error) => return Err(StoreError::Format(error.to_string()).into()),
+        };
+        let after = decided.loaded_after();
+        let events = decided.into_append(&SubjectKeys::new())?;
+        match append(&mut tx, vec![events], &Context::system("sender").metadata()).await {
+            Ok(_) => tx.commit().await?,
+            Err(StoreError::Conflict) => return Ok(Authorized::Lost),
+            Err(error) => return Err(error.into()),
+        }
+        self.store.appended.notify_one();
+        Ok(match recipients.is_empty() {
+            true => Authorized::Nobody { dispatch: after },
+            false => Authorized::Permit { permit, allowed: recipients, dispatch: after },
+        })
+    }
+}
+
+/// In the order of the hashes, so that two authorizations of the same readers cannot deadlock.
+async fn lock_gates(
+    tx: &mut PgConnection,
+    candidates: &[Candidate],
+    group: GroupId,
+) -> Result<HashMap<Vec<u8>, GateRow>, CommandError> {
+    let rows: Vec<GateRow> = sqlx::query_as(
+        "SELECT address_hash, subscriber_id, suppressed, groups ? $2 AS member, (groups ->> $2)::bigint AS consent
+         FROM gates WHERE address_hash = ANY($1) ORDER BY address_hash FOR NO KEY UPDATE",
+    )
+    .bind(candidates.iter().map(|c| c.address.0.as_slice()).collect::<Vec<_>>())
+    .bind(group.to_string())
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.address_hash.clone(), row)).collect())
+}
+
+/// Who may be written to by which consent, and why the others may not. A missing gate counts as suppressed.
+fn judge(
+    candidates: &[Candidate],
+    gates: &HashMap<Vec<u8>, GateRow>,
+) -> (Vec<(Index, Sequence)>, Vec<Refusal>) {
+    let mut allowed = Vec::with_capacity(candidates.len());
+    let mut suppressed = Vec::new();
+    for candidate in candidates {
+        let verdict = match gates.get(candidate.address.0.as_slice()) {
+            None => Err("no_gate"),
+            Some(gate) if gate.subscriber_id != candidate.subscriber => Err("address_changed"),
+            Some(gate) if gate.suppressed => Err("opted_out"),
+            Some(GateRow { consent: Some(consent), .. }) => Ok(consent.cast_unsigned()),
+            Some(gate) if gate.member => Err("opted_out_of_group"),
+            Some(_) => Err("left_group"),
+        };
+        match verdict {
+            Ok(consent) => allowed.push((candidate.index, consent)),
+            Err(reason) => suppressed.push(Refusal { index: candidate.index, reason: reason.into() }),
+        }
+    }
+    (allowed, suppressed)
+}
+
+async fn open_permit(
+    tx: &mut PgConnection,
+    claim: &Claim,
+    permit: PermitId,
+    mailer: &str,
+    candidates: &[Candidate],
+    allowed: &[Index],
+    hold: Duration,
+) -> Result<(), CommandError> {
+    let is_allowed = |candidate: &&Candidate| allowed.binary_search(&candidate.index).is_ok();
+    let gates: Vec<i64> = candidates.iter().filter(is_allowed).map(|c| gate_prefix(&c.address)).collect();
+    sqlx::query(
+        "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, gates, expires_at)
+         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))",
+    )
+    .bind(permit)
+    .bind(claim.campaign_id)
+    .bind(claim.dispatch_id)
+    .bind(mailer)
+    .bind(gates)
+    .bind(hold.as_secs_f64())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn renew_lease(tx: &mut PgConnection, claim: &Claim, hold: Duration) -> Result<bool, CommandError> {
+    let renewed = sqlx::query(
+        "UPDATE dispatch_work SET leased_until = clock_timestamp() + make_interval(secs => $3)
+         WHERE dispatch_id = $1 AND fence = $2",
+    )
+    .bind(claim.dispatch_id)
+    .bind(claim.fence)
+    .bind(hold.as_secs_f64())
+    .execute(tx)
+    .await?;
+    Ok(renewed.rows_affected() == 1)
+}

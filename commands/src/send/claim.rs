@@ -1,0 +1,92 @@
+use crate::{CommandError, Commands};
+use chrono::{DateTime, Utc};
+use domain::{CampaignId, DispatchId, PermitId};
+use std::time::Duration;
+
+/// Leave to work on one dispatch until the lease ends. Every authorization renews it, and proves by the fencing
+/// number that nobody took over.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Claim {
+    pub dispatch_id: DispatchId,
+    pub campaign_id: CampaignId,
+    pub fence: i64,
+    /// The campaign's status when it was claimed.
+    pub status: String,
+}
+
+/// A permit whose worker cannot act any more.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct ExpiredPermit {
+    pub permit_id: PermitId,
+    pub mailer: String,
+}
+
+impl Commands {
+    /// One dispatch that has something to do: to send, to close after a cancel, or to clear up after a dead worker.
+    pub async fn claim_dispatch(&self, lease: Duration) -> Result<Option<Claim>, CommandError> {
+        Ok(sqlx::query_as(
+            "WITH next AS (
+                 SELECT w.dispatch_id, c.status FROM dispatch_work w JOIN campaign_gates c USING (campaign_id)
+                 WHERE w.pending > 0
+                   AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
+                   AND (w.not_before IS NULL OR w.not_before < clock_timestamp() OR c.status = 'cancelled')
+                   AND (c.status IN ('sending', 'cancelled') OR (c.status = 'paused' AND EXISTS (
+                       SELECT FROM permits p
+                       WHERE p.dispatch_id = w.dispatch_id AND p.expires_at < clock_timestamp())))
+                 ORDER BY w.campaign_id, w.page LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
+             UPDATE dispatch_work w
+             SET fence = fence + 1, leased_until = clock_timestamp() + make_interval(secs => $1)
+             FROM next WHERE w.dispatch_id = next.dispatch_id
+             RETURNING w.dispatch_id, w.campaign_id, w.fence, next.status",
+        )
+        .bind(lease.as_secs_f64())
+        .fetch_optional(&self.store.pool)
+        .await?)
+    }
+
+    /// Gives a dispatch back, to be claimed again after `pause`.
+    pub async fn release_dispatch(&self, claim: &Claim, pause: Duration) -> Result<(), CommandError> {
+        sqlx::query(
+            "UPDATE dispatch_work SET leased_until = NULL, not_before = clock_timestamp() + make_interval(secs => $3)
+             WHERE dispatch_id = $1 AND fence = $2",
+        )
+        .bind(claim.dispatch_id)
+        .bind(claim.fence)
+        .bind(pause.as_secs_f64())
+        .execute(&self.store.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Permits that an earlier worker left, and when the last of those that may still be acted on expires.
+    pub async fn left_permits(
+        &self,
+        dispatch: DispatchId,
+    ) -> Result<(Vec<ExpiredPermit>, Option<Duration>), CommandError> {
+        let expired = sqlx::query_as(
+            "SELECT permit_id, mailer FROM permits WHERE dispatch_id = $1 AND expires_at < clock_timestamp()",
+        )
+        .bind(dispatch)
+        .fetch_all(&self.store.pool)
+        .await?;
+        let open: Option<(DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
+            "SELECT max(expires_at), clock_timestamp() FROM permits
+             WHERE dispatch_id = $1 AND expires_at >= clock_timestamp() HAVING count(*) > 0",
+        )
+        .bind(dispatch)
+        .fetch_optional(&self.store.pool)
+        .await?;
+        let wait = open.map(|(until, now)| (until - now).to_std().unwrap_or_default());
+        Ok((expired, wait))
+    }
+
+    /// Campaigns that send and have nobody left to send to.
+    pub async fn finished_campaigns(&self) -> Result<Vec<CampaignId>, CommandError> {
+        Ok(sqlx::query_scalar(
+            "SELECT campaign_id FROM campaign_gates c WHERE status = 'sending'
+               AND NOT EXISTS (SELECT FROM dispatch_work w WHERE w.campaign_id = c.campaign_id AND w.pending > 0)",
+        )
+        .fetch_all(&self.store.pool)
+        .await?)
+    }
+}

@@ -1,0 +1,11 @@
+//! The write side of sending: claim a dispatch, authorize a chunk of it, settle what came of the calls.
+//!
+//! No lock is held over a provider call. Authorizing writes a permit under the campaign's lock and the gates' locks;
+//! settling removes it. Whatever stops in between leaves the permit for whoever claims the dispatch next.
+
+mod authorize;
+mod claim;
+mod settle;
+
+pub use authorize::{Authorized, Candidate};
+pub use claim::{Claim, ExpiredPermit};

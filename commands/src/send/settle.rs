@@ -1,0 +1,88 @@
+use super::Claim;
+use crate::{CommandError, Commands, Context};
+use domain::campaign::OnUnknown;
+use domain::dispatch::{Dispatch, DispatchCommand, Settlement};
+use domain::{DispatchId, PermitId};
+use eventstore::{Decided, Loaded, StoreError, append, load, sealing::SubjectKeys};
+
+/// Tries of a settlement that others race; each loads the stream anew.
+const TRIES_MAX: u32 = 5;
+
+impl Commands {
+    /// Records what came of a permit's calls and removes the permit. Needs no lease: what a worker has to tell
+    /// counts, however late it is.
+    pub async fn settle(
+        &self,
+        dispatch: DispatchId,
+        known: Option<Loaded<Dispatch>>,
+        settlement: Settlement,
+        on_unknown: OnUnknown,
+    ) -> Result<Loaded<Dispatch>, CommandError> {
+        let permit = settlement.permit_id;
+        let command = DispatchCommand::Settle { settlement, on_unknown };
+        self.change_dispatch(dispatch, known, command, Some(permit)).await
+    }
+
+    /// Records what is known of the calls of a dead worker's permit and removes the permit.
+    pub async fn reconcile(
+        &self,
+        dispatch: DispatchId,
+        settlement: Settlement,
+        on_unknown: OnUnknown,
+    ) -> Result<Loaded<Dispatch>, CommandError> {
+        let permit = settlement.permit_id;
+        let command = DispatchCommand::Reconcile { settlement, on_unknown };
+        self.change_dispatch(dispatch, None, command, Some(permit)).await
+    }
+
+    /// Closes what is left of a dispatch whose campaign was cancelled.
+    pub async fn cancel_dispatch(&self, claim: &Claim) -> Result<(), CommandError> {
+        self.change_dispatch(claim.dispatch_id, None, DispatchCommand::Cancel, None).await.map(|_| ())
+    }
+
+    async fn change_dispatch(
+        &self,
+        id: DispatchId,
+        mut known: Option<Loaded<Dispatch>>,
+        command: DispatchCommand,
+        closes: Option<PermitId>,
+    ) -> Result<Loaded<Dispatch>, CommandError> {
+        let mut tries = 1;
+        loop {
+            let loaded = match known.take() {
+                Some(loaded) => loaded,
+                None => load::<Dispatch>(&self.store.pool, id).await?,
+            };
+            match self.change_dispatch_once(id, loaded, command.clone(), closes).await {
+                Err(error) if error.is_transient() && tries < TRIES_MAX => tries += 1,
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    async fn change_dispatch_once(
+        &self,
+        id: DispatchId,
+        loaded: Loaded<Dispatch>,
+        command: DispatchCommand,
+        closes: Option<PermitId>,
+    ) -> Result<Loaded<Dispatch>, StoreError> {
+        let decided = Decided::decide(id, loaded, command).await;
+        let decided = decided.map_err(|error| StoreError::Format(error.to_string()))?;
+        let after = decided.loaded_after();
+        let is_empty = decided.events.is_empty();
+        let mut tx = self.store.pool.begin().await?;
+        if let Some(permit) = closes {
+            sqlx::query("DELETE FROM permits WHERE permit_id = $1").bind(permit).execute(&mut *tx).await?;
+        }
+        if !is_empty {
+            let events = decided.into_append(&SubjectKeys::new())?;
+            append(&mut tx, vec![events], &Context::system("sender").metadata()).await?;
+        }
+        tx.commit().await?;
+        if !is_empty {
+            self.store.appended.notify_one();
+        }
+        Ok(after)
+    }
+}

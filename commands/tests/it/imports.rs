@@ -1,0 +1,13 @@
+//! Imports: whatever an export holds and whenever a worker dies, each row is counted once and nobody is revived.
+
+mod cancel;
+mod concurrent;
+mod crash;
+mod export;
+mod files;
+mod idempotency;
+mod people;
+mod refused;
+mod size;
+mod support;
+mod upload;

@@ -1,0 +1,4 @@
+//! Commands on a real Postgres.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod imports;
