@@ -1,0 +1,83 @@
+//! Filling a read model anew from the log.
+
+use crate::follower::Follower;
+use crate::{ConsumeError, Projection, UnknownModel, find};
+use eventstore::{StoreError, feed};
+use sqlx::PgPool;
+use std::sync::Arc;
+
+/// How far a rebuild is: both are positions of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub position: i64,
+    /// The log's end when the rebuild began.
+    pub until: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The read model holds everything up to this position.
+    pub until: i64,
+    /// Events that could not be applied, or that follow one in their stream.
+    pub dead_letters: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error(transparent)]
+    Unknown(#[from] UnknownModel),
+    #[error(transparent)]
+    Consume(#[from] ConsumeError),
+}
+
+impl From<sqlx::Error> for RebuildError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Consume(error.into())
+    }
+}
+
+impl From<StoreError> for RebuildError {
+    fn from(error: StoreError) -> Self {
+        Self::Consume(error.into())
+    }
+}
+
+/// Empties the read model called `name` and fills it up to the log's present end.
+///
+/// Its projector may run meanwhile: whoever is first with a slot's next events applies them. Until the end, queries
+/// see a part. After an error the read model is filled as far as it got, and its projector or another call goes on.
+pub async fn rebuild(
+    pool: &PgPool,
+    models: &[Arc<dyn Projection>],
+    name: &str,
+    mut progress: impl FnMut(Progress),
+) -> Result<Rebuilt, RebuildError> {
+    let projection = find(models, name)?;
+    let until = feed::head(pool).await?.position;
+    reset(pool, projection.as_ref()).await?;
+    let mut follower = Follower::start(pool.clone(), projection.clone()).await?;
+    while follower.cursor() < until {
+        let batch = follower.read(until).await?;
+        follower.deliver(batch).await?;
+        progress(Progress { position: follower.cursor().min(until), until });
+    }
+    let dead_letters = sqlx::query_scalar("SELECT count(*) FROM dead_letters WHERE projection = $1")
+        .bind(name)
+        .fetch_one(pool)
+        .await?;
+    Ok(Rebuilt { until, dead_letters })
+}
+
+/// Forgets what the projection has done, in one transaction.
+async fn reset(pool: &PgPool, projection: &dyn Projection) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    // Deliveries begin by writing checkpoints: none is under way behind this lock, not even one that makes its first
+    // row, which no row lock would meet.
+    sqlx::query("LOCK TABLE checkpoints IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
+    for table in ["checkpoints", "parked_streams", "dead_letters"] {
+        let delete = format!("DELETE FROM {table} WHERE projection = $1");
+        sqlx::query(&delete).bind(projection.name()).execute(&mut *tx).await?;
+    }
+    projection.reset(&mut tx).await?;
+    tx.commit().await
+}
