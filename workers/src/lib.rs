@@ -1,0 +1,10 @@
+//! The loops behind the write side: sequencing aside, everything that happens without a request. Each is a role of
+//! its own; a lease, a fencing number or a row decides who works, so any number of each may run.
+
+pub mod freezer;
+pub mod importer;
+pub mod mailers;
+pub mod maintenance;
+pub mod scheduler;
+pub mod sender;
+pub mod window;

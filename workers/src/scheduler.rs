@@ -1,0 +1,52 @@
+//! Begins to freeze campaigns at their due second, on any number of replicas, once.
+
+use crate::freezer::Freezer;
+use crate::sender::describe;
+use commands::{CommandError, Commands};
+use eventstore::clock;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Schedules made by other processes are noticed after this time at the latest.
+const POLL: Duration = Duration::from_millis(500);
+const DUE_AT_ONCE: i64 = 100;
+
+pub struct Scheduler {
+    commands: Commands,
+    freezer: Freezer,
+}
+
+impl Scheduler {
+    pub fn new(commands: Commands, freezer: Freezer) -> Self {
+        Self { commands, freezer }
+    }
+
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = match self.step(&stop).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::warn!(error = %describe(&error), "scheduler: will try again");
+                    POLL
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Begins and continues what is due; returns how long nothing will be.
+    pub async fn step(&self, stop: &CancellationToken) -> Result<Duration, CommandError> {
+        for campaign in self.commands.due_campaigns(DUE_AT_ONCE).await? {
+            if self.commands.begin_freezing(campaign).await?.appended {
+                tracing::info!(campaign.id = %campaign, "campaign is due");
+            }
+        }
+        let waits = self.freezer.step(stop).await?;
+        let next = self.commands.next_due().await?;
+        let until_due = next.map_or(POLL, |due| (due - clock::now()).to_std().unwrap_or_default());
+        Ok(until_due.min(waits).min(POLL))
+    }
+}

@@ -1,0 +1,72 @@
+//! What all mails of a campaign share, kept from chunk to chunk.
+
+use commands::{CommandError, Commands};
+use domain::CampaignId;
+use domain::campaign::{Campaign, Details};
+use domain::group::Group;
+use domain::template::{Body, Content, Template};
+use eventstore::{StoreError, load, load_at};
+use mail::{Compiled, TemplateSource};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Campaigns under way that are kept compiled.
+const KEPT_MAX: usize = 16;
+
+pub struct CampaignContext {
+    pub details: Details,
+    pub group_name: String,
+    pub template: Compiled,
+}
+
+/// A campaign that is past its freezing does not change, so a context is made once.
+#[derive(Default)]
+pub struct Campaigns(Mutex<HashMap<CampaignId, Arc<CampaignContext>>>);
+
+impl Campaigns {
+    pub async fn get(
+        &self,
+        commands: &Commands,
+        id: CampaignId,
+    ) -> Result<Arc<CampaignContext>, CommandError> {
+        if let Some(context) = self.lock().get(&id) {
+            return Ok(context.clone());
+        }
+        let context = Arc::new(make(commands, id).await?);
+        let mut kept = self.lock();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(id, context.clone());
+        Ok(context)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CampaignId, Arc<CampaignContext>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn make(commands: &Commands, id: CampaignId) -> Result<CampaignContext, CommandError> {
+    let pool = &commands.store.pool;
+    let campaign = load::<Campaign>(pool, id).await?.aggregate;
+    let Some(details) = campaign.details else { return Err(CommandError::NotFound("campaign")) };
+    let template = load_at::<Template>(pool, details.template_id, campaign.template_version).await?.aggregate;
+    let group_name = load::<Group>(pool, details.group_id).await?.aggregate.name;
+    let template = Compiled::compile_saved(&source_of(template.content)).map_err(|errors| {
+        StoreError::Format(format!("campaign {id}: template does not compile: {errors:?}"))
+    })?;
+    Ok(CampaignContext { details, group_name, template })
+}
+
+fn source_of(content: Content) -> TemplateSource {
+    TemplateSource {
+        subject: content.subject,
+        preheader: content.preheader,
+        body: match content.body {
+            Body::Html(html) => mail::Body::Html(html),
+            Body::Mjml(mjml) => mail::Body::Mjml(mjml),
+        },
+        text: content.text,
+        attributes: content.attributes,
+    }
+}

@@ -1,0 +1,169 @@
+//! Makes the mails of a chunk from the readers' own streams: nothing here is behind.
+
+use super::{CampaignContext, Sender};
+use crate::mailers::Outgoing;
+use commands::send::{Candidate, Claim};
+use commands::{CommandError, SubscriberDetails};
+use domain::dispatch::{Dispatch, Index, Refusal};
+use domain::subscriber::Subscriber;
+use domain::{AddressHash, DispatchId, SubscriberId};
+use eventstore::{Loaded, clock, load_many, sealing};
+use mail::{Address, Compiled, ListHeaders, MergeData, MessageParts, PreferenceClaims};
+use std::collections::HashMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A chunk ready to be authorized.
+#[derive(Default)]
+pub struct Composed {
+    /// By index, ascending.
+    pub candidates: Vec<Candidate>,
+    pub mails: Vec<(Index, Outgoing)>,
+    /// For whom no mail can be made.
+    pub unsendable: Vec<Refusal>,
+}
+
+struct Reader {
+    index: Index,
+    id: SubscriberId,
+    attempt: u32,
+    address_hash: AddressHash,
+    details: SubscriberDetails,
+}
+
+impl Sender {
+    pub(super) async fn compose(
+        &self,
+        context: &Arc<CampaignContext>,
+        claim: &Claim,
+        dispatch: &Dispatch,
+        chunk: &[Index],
+    ) -> Result<Composed, CommandError> {
+        let (readers, unsendable) = self.read_chunk(dispatch, chunk).await?;
+        let (sender, context, dispatch_id) = (self.clone(), context.clone(), claim.dispatch_id);
+        let campaign_id = claim.campaign_id;
+        // Rendering a chunk takes milliseconds of computing: not on a thread that others' I/O waits for.
+        let composed = tokio::task::spawn_blocking(move || {
+            let mut composed = Composed { unsendable, ..Composed::default() };
+            for reader in readers {
+                match sender.mail_to(&context, campaign_id, dispatch_id, &reader) {
+                    Ok(outgoing) => {
+                        let Reader { index, id, address_hash, .. } = reader;
+                        composed.candidates.push(Candidate { index, subscriber: id, address: address_hash });
+                        composed.mails.push((index, outgoing));
+                    }
+                    Err(reason) => composed.unsendable.push(Refusal { index: reader.index, reason }),
+                }
+            }
+            composed
+        });
+        composed.await.map_err(|error| eventstore::StoreError::Format(error.to_string()).into())
+    }
+
+    async fn read_chunk(
+        &self,
+        dispatch: &Dispatch,
+        chunk: &[Index],
+    ) -> Result<(Vec<Reader>, Vec<Refusal>), CommandError> {
+        let store = &self.commands.store;
+        let recipients: Vec<_> =
+            chunk.iter().filter_map(|i| dispatch.recipients.get(usize::from(*i)).map(|r| (*i, r))).collect();
+        let ids: Vec<Uuid> = recipients.iter().map(|(_, recipient)| recipient.subscriber).collect();
+        let subscribers: HashMap<Uuid, Loaded<Subscriber>> = load_many(&store.pool, &ids).await?;
+        let keys = sealing::fetch(&store.pool, &store.master, &ids).await?;
+        let mut readers = Vec::with_capacity(chunk.len());
+        let mut unsendable = Vec::new();
+        for (index, recipient) in recipients {
+            let id = recipient.subscriber;
+            let known = subscribers.get(&id).map(|loaded| &loaded.aggregate);
+            match (known.and_then(|s| s.address_hash.map(|hash| (s, hash))), keys.get(&id)) {
+                (Some((subscriber, address_hash)), Some(key)) => readers.push(Reader {
+                    index,
+                    id,
+                    attempt: u32::from(recipient.attempts) + 1,
+                    address_hash,
+                    details: SubscriberDetails::open_with(key, subscriber)?,
+                }),
+                _ => unsendable.push(Refusal { index, reason: "erased".into() }),
+            }
+        }
+        Ok((readers, unsendable))
+    }
+
+    /// The reason is a word: an error's text could quote a field.
+    fn mail_to(
+        &self,
+        context: &CampaignContext,
+        campaign: Uuid,
+        dispatch: DispatchId,
+        reader: &Reader,
+    ) -> Result<Outgoing, String> {
+        let details = &context.details;
+        let token = self.keys.sign_preference(&PreferenceClaims {
+            subscriber: reader.id,
+            campaign: Some(campaign),
+            group: Some(details.group_id),
+            dispatch: Some(dispatch),
+            issued_at: clock::now().timestamp(),
+        });
+        let token = token.map_err(|_| "link_not_signed")?;
+        let unsubscribe_url = self.links.unsubscribe_url(&token);
+        let rendered = self.render(&context.template, context, reader, &unsubscribe_url, &token)?;
+        let from = details.from.as_deref().map(Address::parse).transpose().map_err(|_| "bad_sender")?;
+        let reply_to =
+            details.reply_to.as_deref().map(Address::parse).transpose().map_err(|_| "bad_reply_to")?;
+        let from = from.as_ref().unwrap_or(&self.settings.default_from);
+        let host = &self.settings.mail_host;
+        let (dispatch_text, subscriber_text) = (dispatch.to_string(), reader.id.to_string());
+        let message = mail::build(&MessageParts {
+            from,
+            reply_to: reply_to.as_ref(),
+            to: &Address { email: reader.details.address.clone(), name: reader.details.name.clone() },
+            subject: &rendered.subject,
+            html: &rendered.html,
+            text: &rendered.text,
+            message_id: &format!("{dispatch}.{}.{}@{host}", reader.index, reader.attempt),
+            date: clock::now(),
+            list: Some(ListHeaders {
+                id: &format!("{}.{host}", details.group_id),
+                name: &context.group_name,
+                unsubscribe_url: &unsubscribe_url,
+            }),
+            tags: &[
+                ("X-Postledger-Campaign", &campaign.to_string()),
+                ("X-Postledger-Dispatch", &dispatch_text),
+                ("X-Postledger-Subscriber", &subscriber_text),
+                ("X-Postledger-Attempt", &reader.attempt.to_string()),
+            ],
+        });
+        Ok(Outgoing {
+            dispatch,
+            subscriber: reader.id,
+            attempt: reader.attempt,
+            envelope_from: from.email.clone(),
+            envelope_to: reader.details.address.clone(),
+            message: message.map_err(|_| "message_not_built")?,
+        })
+    }
+
+    fn render(
+        &self,
+        template: &Compiled,
+        context: &CampaignContext,
+        reader: &Reader,
+        unsubscribe_url: &str,
+        token: &str,
+    ) -> Result<mail::Rendered, String> {
+        let data = MergeData {
+            email: &reader.details.address,
+            name: reader.details.name.as_deref().unwrap_or_default(),
+            attributes: &reader.details.attributes,
+            unsubscribe_url,
+            preferences_url: &self.links.preferences_url(token),
+            campaign_name: &context.details.name,
+            group_name: &context.group_name,
+            postal_address: self.settings.postal_address.as_deref(),
+        };
+        template.render(&data).map_err(|_| "not_rendered".to_owned())
+    }
+}

@@ -1,0 +1,222 @@
+//! Sends: claims a dispatch in Postgres, makes its mails, authorizes a chunk, calls the mailer within the window, and
+//! settles what came of it. The feed only wakes it, so pauses, rates and slow providers never stall a projection.
+
+mod campaign;
+mod chunk;
+mod compose;
+mod left_behind;
+mod pass;
+
+use crate::mailers::Mailer;
+use campaign::{CampaignContext, Campaigns};
+use commands::send::Claim;
+use commands::{CommandError, Commands, Context};
+use domain::CampaignId;
+use domain::dispatch::{Dispatch, Index};
+use eventstore::{Loaded, load};
+use mail::{Address, LinkKeys, Links};
+use pass::{Chunk, Pass};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Nothing to do: look again after this time at the latest.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+const DEFERRED_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+
+pub type Mailers = BTreeMap<String, Arc<dyn Mailer>>;
+
+#[derive(Clone)]
+pub struct SenderSettings {
+    /// Recipients of one authorization, at the most.
+    pub chunk_max: usize,
+    /// Dispatches that this process works on at once.
+    pub dispatches_at_once: usize,
+    /// A mailer that is down for this long pauses the campaign.
+    pub unavailable_after: Duration,
+    /// The first pause after a deferral; doubled for each further attempt.
+    pub deferred_pause: Duration,
+    pub default_mailer: String,
+    pub default_from: Address,
+    pub postal_address: Option<String>,
+    /// The host of Message-ID and List-Id.
+    pub mail_host: String,
+}
+
+#[derive(Clone)]
+pub struct Sender {
+    commands: Commands,
+    mailers: Mailers,
+    settings: Arc<SenderSettings>,
+    campaigns: Arc<Campaigns>,
+    keys: Arc<LinkKeys>,
+    links: Arc<Links>,
+    /// Since when a campaign's mailer has been down.
+    down_since: Arc<Mutex<HashMap<CampaignId, Instant>>>,
+}
+
+/// When a dispatch may be claimed again.
+type Rest = Duration;
+
+impl Sender {
+    pub fn new(
+        commands: Commands,
+        mailers: Mailers,
+        keys: Arc<LinkKeys>,
+        links: Links,
+        settings: SenderSettings,
+    ) -> Self {
+        Self {
+            commands,
+            mailers,
+            settings: Arc::new(settings),
+            campaigns: Arc::default(),
+            keys,
+            links: Arc::new(links),
+            down_since: Arc::default(),
+        }
+    }
+
+    /// Works on dispatches until `stop`; a chunk that was authorized is settled first.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut lanes = tokio::task::JoinSet::new();
+        for _ in 0..self.settings.dispatches_at_once {
+            let (sender, stop) = (self.clone(), stop.clone());
+            lanes.spawn(async move { sender.run_lane(stop).await });
+        }
+        while let Some(ended) = lanes.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a sender lane died; its dispatches are taken over when their leases end");
+            }
+        }
+    }
+
+    async fn run_lane(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = match self.step(&stop).await {
+                Ok(true) => continue,
+                Ok(false) => IDLE_POLL,
+                Err(error) => {
+                    tracing::warn!(error = %describe(&error), "sender: will try again");
+                    ERROR_PAUSE
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Works on one dispatch, if any waits.
+    pub async fn step(&self, stop: &CancellationToken) -> Result<bool, CommandError> {
+        let Some(claim) = self.commands.claim_dispatch(self.hold_max()).await? else {
+            self.complete_finished().await?;
+            return Ok(false);
+        };
+        let pause = self.work_on(&claim, stop).await?;
+        self.commands.release_dispatch(&claim, pause).await?;
+        Ok(true)
+    }
+
+    async fn complete_finished(&self) -> Result<(), CommandError> {
+        for campaign in self.commands.finished_campaigns().await? {
+            match self.commands.complete_campaign(campaign).await {
+                Ok(done) if done.appended => tracing::info!(campaign.id = %campaign, "campaign completed"),
+                // Paused, cancelled or completed by another sender meanwhile.
+                Ok(_) | Err(CommandError::Forbidden { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody may act in the place of a worker before W, the margin and the longest call are over.
+    fn hold(&self, mailer: &dyn Mailer) -> Duration {
+        self.commands.timing.window + self.commands.timing.margin + mailer.call_timeout()
+    }
+
+    fn hold_max(&self) -> Duration {
+        self.mailers.values().map(|mailer| self.hold(mailer.as_ref())).max().unwrap_or(ERROR_PAUSE)
+    }
+
+    async fn work_on(&self, claim: &Claim, stop: &CancellationToken) -> Result<Rest, CommandError> {
+        let pool = &self.commands.store.pool;
+        let context = self.campaigns.get(&self.commands, claim.campaign_id).await?;
+        if let Some(pause) = self.clear_up(claim, &context).await? {
+            return Ok(pause);
+        }
+        match claim.status.as_str() {
+            "sending" => self.send(claim, &context, load(pool, claim.dispatch_id).await?, stop).await,
+            "cancelled" => self.commands.cancel_dispatch(claim).await.map(|()| Duration::ZERO),
+            _ => Ok(Duration::ZERO),
+        }
+    }
+
+    async fn send(
+        &self,
+        claim: &Claim,
+        context: &Arc<CampaignContext>,
+        dispatch: Loaded<Dispatch>,
+        stop: &CancellationToken,
+    ) -> Result<Rest, CommandError> {
+        let name = context.details.mailer.as_ref().unwrap_or(&self.settings.default_mailer);
+        let Some(mailer) = self.mailers.get(name) else {
+            return self.unavailable(claim, "not configured here").await;
+        };
+        let mut pass = Pass::new(self, claim, context, mailer.as_ref(), dispatch);
+        while !stop.is_cancelled() {
+            match pass.chunk().await? {
+                Chunk::Settled => self.is_up(claim.campaign_id),
+                Chunk::Down(reason) => return self.unavailable(claim, &reason).await,
+                Chunk::Lost => return Ok(Duration::ZERO),
+                Chunk::None => break,
+            }
+        }
+        Ok(self.pause_after(&pass.dispatch.aggregate, &pass.deferred))
+    }
+
+    fn pause_after(&self, dispatch: &Dispatch, deferred: &BTreeSet<Index>) -> Rest {
+        let tries = deferred.iter().filter_map(|index| dispatch.recipients.get(usize::from(*index)));
+        match tries.map(|recipient| recipient.attempts).max() {
+            None => Duration::ZERO,
+            Some(attempts) => {
+                let doubled = 2_u32.saturating_pow(u32::from(attempts.saturating_sub(1)));
+                self.settings.deferred_pause.saturating_mul(doubled).min(DEFERRED_PAUSE_MAX)
+            }
+        }
+    }
+
+    /// A mailer that is down: the dispatch rests, and after a while the campaign is paused.
+    async fn unavailable(&self, claim: &Claim, reason: &str) -> Result<Rest, CommandError> {
+        let since = *self.lock_down_since().entry(claim.campaign_id).or_insert_with(Instant::now);
+        tracing::warn!(campaign.id = %claim.campaign_id, reason, "mailer unavailable");
+        if since.elapsed() >= self.settings.unavailable_after {
+            self.is_up(claim.campaign_id);
+            let reason = Some("mailer_unavailable".to_owned());
+            match self.commands.pause_campaign(&Context::system("sender"), claim.campaign_id, reason).await {
+                Ok(_) | Err(CommandError::Forbidden { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ERROR_PAUSE.min(self.settings.unavailable_after))
+    }
+
+    fn is_up(&self, campaign: CampaignId) {
+        self.lock_down_since().remove(&campaign);
+    }
+
+    fn lock_down_since(&self) -> std::sync::MutexGuard<'_, HashMap<CampaignId, Instant>> {
+        self.down_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An error with its cause, for the log.
+pub(crate) fn describe(error: &CommandError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

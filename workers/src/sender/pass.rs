@@ -1,0 +1,147 @@
+//! One pass over a dispatch: chunk after chunk, each composed, authorized, handed over and settled.
+
+use super::chunk::{self, ChunkSize, HandedOver};
+use super::compose::Composed;
+use super::{CampaignContext, Sender};
+use crate::mailers::Mailer;
+use crate::window::Window;
+use commands::CommandError;
+use commands::send::{Authorized, Claim};
+use domain::PermitId;
+use domain::dispatch::{Dispatch, Index, Settlement};
+use eventstore::Loaded;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const SETTLE_RETRY: Duration = Duration::from_millis(50);
+const SETTLE_RETRY_MAX: Duration = Duration::from_secs(5);
+
+pub struct Pass<'a> {
+    sender: &'a Sender,
+    claim: &'a Claim,
+    context: &'a Arc<CampaignContext>,
+    mailer: &'a dyn Mailer,
+    pub dispatch: Loaded<Dispatch>,
+    size: ChunkSize,
+    /// Refused for now: not tried again in this pass.
+    pub deferred: BTreeSet<Index>,
+}
+
+/// How a chunk ended.
+pub enum Chunk {
+    Settled,
+    /// The mailer takes nothing now.
+    Down(String),
+    /// The campaign stopped, or somebody else has the dispatch.
+    Lost,
+    /// Nobody waits any more.
+    None,
+}
+
+impl<'a> Pass<'a> {
+    pub fn new(
+        sender: &'a Sender,
+        claim: &'a Claim,
+        context: &'a Arc<CampaignContext>,
+        mailer: &'a dyn Mailer,
+        dispatch: Loaded<Dispatch>,
+    ) -> Self {
+        let size = ChunkSize::new(sender.settings.chunk_max, mailer.concurrency());
+        Self { sender, claim, context, mailer, dispatch, size, deferred: BTreeSet::new() }
+    }
+
+    /// Rate tokens, connections, keys and rendering come first: nothing slow happens while a permit is open.
+    pub async fn chunk(&mut self) -> Result<Chunk, CommandError> {
+        let mut indexes = self.dispatch.aggregate.waiting();
+        indexes.retain(|index| !self.deferred.contains(index));
+        if indexes.is_empty() {
+            return Ok(Chunk::None);
+        }
+        indexes.truncate(self.mailer.take_tokens(indexes.len().min(self.size.get())).await);
+        if indexes.is_empty() {
+            return Ok(Chunk::Settled);
+        }
+        if let Err(down) = self.mailer.prepare(indexes.len().min(self.mailer.concurrency())).await {
+            return Ok(Chunk::Down(down.reason));
+        }
+        let composed =
+            self.sender.compose(self.context, self.claim, &self.dispatch.aggregate, &indexes).await?;
+        self.authorize_and_send(composed).await
+    }
+
+    async fn authorize_and_send(&mut self, composed: Composed) -> Result<Chunk, CommandError> {
+        // The clocks are read before the transaction: an opt-out that it does not see waits at least as long.
+        let window = Window::open(self.sender.commands.timing.window);
+        let authorized = self
+            .sender
+            .commands
+            .authorize(
+                self.claim,
+                self.dispatch.clone(),
+                self.context.details.group_id,
+                self.mailer.name(),
+                &composed.candidates,
+                composed.unsendable,
+                self.sender.hold(self.mailer),
+            )
+            .await?;
+        match authorized {
+            Authorized::Stopped | Authorized::Lost => Ok(Chunk::Lost),
+            Authorized::Nobody { dispatch } => {
+                self.dispatch = dispatch;
+                Ok(Chunk::Settled)
+            }
+            Authorized::Permit { permit, allowed, dispatch } => {
+                self.dispatch = dispatch;
+                let mails = composed.mails.into_iter().filter(|(index, _)| allowed.binary_search(index).is_ok());
+                self.hand_over(permit, mails.collect(), &window).await
+            }
+        }
+    }
+
+    async fn hand_over(
+        &mut self,
+        permit: PermitId,
+        mails: Vec<(Index, crate::mailers::Outgoing)>,
+        window: &Window,
+    ) -> Result<Chunk, CommandError> {
+        let count = mails.len();
+        let HandedOver { settlement, mailer_failed } = chunk::hand_over(self.mailer, permit, mails, window).await;
+        let had_time = window.remaining() * 2 > self.sender.commands.timing.window;
+        self.size.learn(count, settlement.returned.len(), had_time);
+        if let Err(down) = self.mailer.settle_barrier().await {
+            // What was accepted may not be durable: the permit stays, and is cleared up once it has expired.
+            return Ok(Chunk::Down(down.reason));
+        }
+        self.deferred.extend(&settlement.deferred);
+        self.settle(settlement).await?;
+        Ok(match mailer_failed {
+            true => Chunk::Down("every call failed".into()),
+            false => Chunk::Settled,
+        })
+    }
+
+    /// The outcome of calls is told until the database takes it: this worker is the only witness.
+    async fn settle(&mut self, settlement: Settlement) -> Result<(), CommandError> {
+        let commands = &self.sender.commands;
+        let on_unknown = self.context.details.on_unknown;
+        let mut known = Some(self.dispatch.clone());
+        let mut pause = SETTLE_RETRY;
+        loop {
+            let id = self.claim.dispatch_id;
+            match commands.settle(id, known.take(), settlement.clone(), on_unknown).await {
+                Ok(dispatch) => {
+                    self.dispatch = dispatch;
+                    return Ok(());
+                }
+                Err(CommandError::Unavailable(error)) => {
+                    tracing::warn!(%error, dispatch.id = %id, "settlement: will try again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(SETTLE_RETRY_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
