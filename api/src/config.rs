@@ -1,0 +1,200 @@
+//! What the API has to be told.
+
+use aws_lc_rs::{constant_time, digest};
+use http::Uri;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Bytes of a request's body in JSON.
+pub(crate) const JSON_MAX_BYTES: usize = 1024 * 1024;
+/// Of a template's, which is a whole mail.
+pub(crate) const TEMPLATE_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Of a form on the unsubscribe page.
+pub(crate) const FORM_MAX_BYTES: usize = 16 * 1024;
+
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Where readers and clients reach this API: links in mails, `Location` and the check of origins are made from it.
+    pub public_url: PublicUrl,
+    /// The one key of everybody who may do everything, until sign-in takes its place.
+    pub admin_key: AdminKey,
+    /// The sender's postal address, for previews. May have several lines.
+    pub postal_address: Option<String>,
+    /// Bytes of an import's body.
+    pub import_max_bytes: u64,
+    /// An upload that brings nothing for this long is given up.
+    pub upload_idle: Duration,
+    /// Everything else is given up after this time, streams of answers apart.
+    pub request_timeout: Duration,
+    /// How long a query waits until its read model has what `Postledger-Position` names.
+    pub position_wait: Duration,
+    /// Streams (progress, CSV) at once, over all clients; more are told to come back.
+    pub streams_max: usize,
+    /// A stream ends after this time, whatever it waits for.
+    pub stream_lifetime: Duration,
+    /// How often progress is looked at.
+    pub progress_poll: Duration,
+    /// How often a stream of progress shows that it lives.
+    pub heartbeat: Duration,
+}
+
+impl ApiConfig {
+    /// The contract's numbers, and defaults for the rest.
+    pub fn new(public_url: PublicUrl, admin_key: AdminKey) -> Self {
+        Self {
+            public_url,
+            admin_key,
+            postal_address: None,
+            import_max_bytes: 1024 * 1024 * 1024,
+            upload_idle: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            position_wait: Duration::from_secs(5),
+            streams_max: 100,
+            stream_lifetime: Duration::from_secs(3600),
+            progress_poll: Duration::from_millis(500),
+            heartbeat: Duration::from_secs(15),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the public URL must be absolute, http or https, without query and fragment")]
+    PublicUrl,
+    #[error("the admin key must have 16 to 1024 printable ASCII characters without spaces")]
+    AdminKey,
+}
+
+/// `https://mail.example.org` or with a path below which the API is mounted; kept without a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    url: String,
+    origin: String,
+}
+
+impl PublicUrl {
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// The address of one of our paths.
+    pub(crate) fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Whether a page at `url` is one of ours: scheme, host and port are the same (RFC 6454 section 5).
+    pub(crate) fn is_same_origin(&self, url: &str) -> bool {
+        origin(url).is_some_and(|origin| origin == self.origin)
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        let origin = origin(url).filter(|_| !url.contains(['?', '#'])).ok_or(ConfigError::PublicUrl)?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), origin })
+    }
+}
+
+/// Scheme, host and port in one spelling.
+fn origin(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let default_port = match uri.scheme_str()? {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let host = uri.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
+    let has_user = uri.authority()?.as_str().contains('@');
+    let port = uri.port_u16().unwrap_or(default_port);
+    (!has_user).then(|| format!("{}://{host}:{port}", uri.scheme_str().unwrap_or_default()))
+}
+
+/// The bootstrap key. Only its hash is kept: nothing can show it.
+#[derive(Clone)]
+pub struct AdminKey([u8; digest::SHA256_OUTPUT_LEN]);
+
+impl AdminKey {
+    pub fn new(key: &str) -> Result<Self, ConfigError> {
+        match (16..=1024).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(Self(hash(key.as_bytes()))),
+            false => Err(ConfigError::AdminKey),
+        }
+    }
+
+    /// Takes the same time whatever is wrong with `candidate`.
+    pub(crate) fn is(&self, candidate: &[u8]) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &hash(candidate)).is_ok()
+    }
+}
+
+impl fmt::Debug for AdminKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminKey(…)")
+    }
+}
+
+fn hash(bytes: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
+    let mut hash = [0; digest::SHA256_OUTPUT_LEN];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_key_is_not_shown_and_only_it_passes() {
+        let key = AdminKey::new("0123456789abcdef").unwrap();
+        assert_eq!(format!("{key:?}"), "AdminKey(…)");
+        assert!(key.is(b"0123456789abcdef"));
+        for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdef0", b"0123456789abcdeF"] {
+            assert!(!key.is(wrong));
+        }
+        for bad in ["", "short", "has spaces in between", "0123456789abcdeł"] {
+            assert_eq!(AdminKey::new(bad).map(drop), Err(ConfigError::AdminKey));
+        }
+    }
+
+    #[test]
+    fn origins_are_compared_by_scheme_host_and_port() {
+        let url: PublicUrl = "https://Mail.example.org/api/".parse().unwrap();
+        assert_eq!(url.join("/groups"), "https://Mail.example.org/api/groups");
+        for same in
+            ["https://mail.example.org", "https://mail.example.org:443", "https://mail.example.org/x?y"]
+        {
+            assert!(url.is_same_origin(same), "{same}");
+        }
+        let foreign = [
+            "null",
+            "",
+            "http://mail.example.org",
+            "https://mail.example.org:8443",
+            "https://mail.example.org.evil.example",
+            "https://evil.example/mail.example.org",
+            "https://mail.example.org@evil.example",
+            "//mail.example.org",
+        ];
+        for foreign in foreign {
+            assert!(!url.is_same_origin(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_absolute() {
+        for bad in [
+            "",
+            "/x",
+            "mail.example.org",
+            "ftp://example.org",
+            "https://a/?b",
+            "https://a/#b",
+            "https://u@a/",
+        ] {
+            assert_eq!(bad.parse::<PublicUrl>(), Err(ConfigError::PublicUrl), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Who sends a command and how it may be repeated, from a request's headers.
+
+use crate::access::Principal;
+use crate::edge::RequestId;
+use crate::input::etag;
+use crate::problem::ApiError;
+use crate::state::App;
+use commands::{CommandError, Context};
+use eventstore::idempotency::{self, Earlier};
+use eventstore::{Done, IdempotencyKey, StoreError};
+use http::request::Parts;
+use std::future::Future;
+
+const KEY: &str = "Idempotency-Key";
+const KEY_MAX_BYTES: usize = 200;
+
+/// `parts_of_body` is all that makes two requests to the same route the same.
+pub(crate) fn of(app: &App, parts: &Parts, parts_of_body: &[&[u8]]) -> Result<Context, ApiError> {
+    let principal = parts.extensions.get::<Principal>().unwrap_or(&Principal::Nobody);
+    let route = format!("{} {}", parts.method, parts.uri.path());
+    let (actor, key_actor) = actors(principal);
+    let idempotency = key(parts)?.map(|key| {
+        let mut mac = vec![route.as_bytes()];
+        mac.extend_from_slice(parts_of_body);
+        let body_hmac = app.commands.store.master.body_mac(&mac);
+        IdempotencyKey { actor: key_actor, route, key, body_hmac }
+    });
+    Ok(Context {
+        actor: actor.to_owned(),
+        request_id: parts.extensions.get::<RequestId>().map(|id| id.0),
+        idempotency,
+        if_match: etag::if_match(&parts.headers)?,
+    })
+}
+
+/// The word that is recorded, and whose keys are whose: each reader has their own.
+fn actors(principal: &Principal) -> (&'static str, String) {
+    match principal {
+        Principal::Nobody => ("nobody", "nobody".to_owned()),
+        Principal::Admin => ("admin", "admin".to_owned()),
+        Principal::Reader(claims) => {
+            // Two links of one person mean different things: their campaign is recorded, their group is opted out of.
+            let (campaign, group) = (claims.campaign.unwrap_or_default(), claims.group.unwrap_or_default());
+            ("reader", format!("reader:{}:{campaign}:{group}", claims.subscriber))
+        }
+    }
+}
+
+fn key(parts: &Parts) -> Result<Option<String>, ApiError> {
+    let mut values = parts.headers.get_all(KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let is_fine = |key: &&str| {
+        (1..=KEY_MAX_BYTES).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b))
+    };
+    match (value.to_str().ok().filter(is_fine), values.next()) {
+        (Some(key), None) => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::invalid(KEY, "is one text of 1 to 200 printable ASCII characters")),
+    }
+}
+
+/// Runs a command, unless its key was answered before: then the first answer counts, whatever would be refused by
+/// now (a time that has passed since, a group that was deleted).
+pub(crate) fn once<E: Into<ApiError>>(
+    app: &App,
+    context: &Context,
+    command: impl Future<Output = Result<Done, E>> + Send,
+) -> impl Future<Output = Result<Done, ApiError>> + Send {
+    // Commands are large futures.
+    let command = Box::pin(command);
+    async move {
+        if let Some(done) = earlier(app, context).await? {
+            return Ok(done);
+        }
+        match command.await.map_err(E::into) {
+            // Of a client that named no version: others were faster, again and again.
+            Err(ApiError::Stale) if context.if_match.is_none() => Err(CommandError::Conflict.into()),
+            // It may have been refused because of its own success in a request that ran beside this one.
+            Err(error) if error.is_refusal() => earlier(app, context).await?.ok_or(error),
+            done => done,
+        }
+    }
+}
+
+async fn earlier(app: &App, context: &Context) -> Result<Option<Done>, ApiError> {
+    let Some(key) = &context.idempotency else { return Ok(None) };
+    match idempotency::look_up(&app.commands.store.pool, key).await? {
+        Earlier::None => Ok(None),
+        Earlier::OtherBody => Err(ApiError::KeyReused),
+        Earlier::Answer(kept) => {
+            let kept = serde_json::from_value(kept).map_err(|error| StoreError::Format(error.to_string()))?;
+            Ok(Some(kept))
+        }
+    }
+}

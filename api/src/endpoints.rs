@@ -1,0 +1,40 @@
+//! The routes, a file for each group of them.
+
+mod docs;
+mod emails;
+mod groups;
+mod health;
+mod imports;
+mod members;
+mod preferences;
+mod preview;
+mod progress;
+mod recipients;
+mod report;
+mod schedule;
+mod subscribers;
+mod templates;
+mod unsubscribe;
+
+use crate::access::Routes;
+use crate::state::App;
+
+pub(crate) fn all(app: &App) -> Vec<Routes> {
+    let groups = [
+        groups::routes,
+        members::routes,
+        subscribers::routes,
+        imports::routes,
+        templates::routes,
+        emails::routes,
+        schedule::routes,
+        report::routes,
+        recipients::routes,
+        progress::routes,
+        preferences::routes,
+        unsubscribe::routes,
+        health::routes,
+        docs::routes,
+    ];
+    groups.into_iter().map(|routes: fn(&App) -> Routes| routes(app)).collect()
+}

@@ -1,0 +1,106 @@
+//! Whether the process lives, and whether it can do its work.
+
+use crate::access::{Access, Kind, Routes};
+use crate::problem::ApiError;
+use crate::state::App;
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use projections::Lag;
+use serde::Serialize;
+use sqlx::PgPool;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+/// A database that takes longer is not ready.
+const CHECK_TIME: Duration = Duration::from_secs(3);
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app).add(Access::Public, Kind::Plain, routes!(live)).add(
+        Access::Public,
+        Kind::Plain,
+        routes!(ready),
+    )
+}
+
+#[derive(Serialize, ToSchema)]
+struct Live {
+    #[schema(example = "live")]
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// How far each read model is behind the log.
+    read_models: Vec<LagView>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LagView {
+    #[schema(example = "campaigns")]
+    name: String,
+    /// Events that it has not done yet; at least, where they are very many.
+    lag_events: i64,
+    /// Since when the oldest of them waits.
+    waiting_since: Option<DateTime<Utc>>,
+    /// Streams that wait for an operator.
+    parked_streams: i64,
+}
+
+impl From<Lag> for LagView {
+    fn from(lag: Lag) -> Self {
+        Self {
+            name: lag.projection,
+            lag_events: lag.events,
+            waiting_since: lag.oldest,
+            parked_streams: lag.parked_streams,
+        }
+    }
+}
+
+/// Tell that the process lives
+#[utoipa::path(get, path = "/health/live", tag = "system",
+    responses((status = 200, description = "It does.", body = Live)))]
+async fn live() -> Json<Live> {
+    Json(Live { status: "live" })
+}
+
+/// Tell whether requests can be served
+///
+/// The database answers, and its schema is the one of this version. How far read models are behind is told and
+/// decides nothing.
+#[utoipa::path(get, path = "/health/ready", tag = "system",
+    responses((status = 200, description = "They can.", body = Ready)))]
+async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
+    let check = async {
+        if !migrations_are_current(&app.pool).await? {
+            return Err(ApiError::Overloaded("the database's schema is not the one of this version"));
+        }
+        Ok(projections::lag(&app.pool, &projections::all()).await?)
+    };
+    let checked = tokio::time::timeout(CHECK_TIME, check).await;
+    let lags = checked.map_err(|_| ApiError::Overloaded("the database does not answer in time"))??;
+    Ok(Json(Ready { status: "ready", read_models: lags.into_iter().map(LagView::from).collect() }))
+}
+
+/// Every migration of ours was applied as it is here. A newer process may have applied more: it knows that old ones
+/// still run.
+async fn migrations_are_current(pool: &PgPool) -> Result<bool, ApiError> {
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
+    if !exists {
+        return Ok(false);
+    }
+    let applied: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
+            .fetch_all(pool)
+            .await?;
+    let applied: BTreeMap<i64, Vec<u8>> = applied.into_iter().collect();
+    let is_applied =
+        |version: &i64, checksum: &[u8]| applied.get(version).is_some_and(|applied| applied == checksum);
+    Ok(eventstore::MIGRATOR.iter().all(|migration| is_applied(&migration.version, &migration.checksum)))
+}

@@ -1,0 +1,174 @@
+//! What a reader gets, as they see it and decide it.
+//!
+//! Read from the streams and not from a read model: whoever changes something sees it at once, without a position.
+
+use crate::access::{Access, Routes};
+use crate::body::{Call, Input};
+use crate::input::position::Position;
+use crate::personal::Opener;
+use crate::problem::ApiError;
+use crate::reader::Reader;
+use crate::respond;
+use crate::state::App;
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use commands::{FieldError, Preferences};
+use domain::group::Group;
+use domain::subscriber::Subscriber;
+use domain::{GroupId, SubscriberId};
+use mail::mask_address;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+/// Groups that one request may name.
+pub(super) const GROUPS_MAX: usize = 100;
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app)
+        .query(Access::PreferenceToken, routes!(get))
+        .command(Access::PreferenceToken, routes!(put))
+}
+
+#[derive(Serialize, ToSchema)]
+struct PreferencesView {
+    subscriber: MaskedReader,
+    /// Whether they opted out of everything.
+    global_opt_out: bool,
+    groups: Vec<Preference>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct MaskedReader {
+    #[schema(example = "a•••@example.com")]
+    email_masked: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Preference {
+    group_id: Uuid,
+    name: String,
+    /// Whether the group may write to them now.
+    subscribed: bool,
+}
+
+/// The reader's stream, and the groups in it that still exist.
+pub(super) struct Loaded {
+    pub subscriber: Subscriber,
+    pub groups: BTreeMap<GroupId, String>,
+}
+
+impl Loaded {
+    pub async fn of(app: &App, id: SubscriberId) -> Result<Self, ApiError> {
+        let subscriber = eventstore::load::<Subscriber>(&app.pool, id).await?.aggregate;
+        if subscriber.version == 0 {
+            return Err(ApiError::NotFound("subscriber"));
+        }
+        let ids: Vec<GroupId> = subscriber.groups.keys().copied().collect();
+        let groups = eventstore::load_many::<Group>(&app.pool, &ids).await?.into_iter();
+        let groups = groups
+            .filter(|(_, group)| group.aggregate.exists())
+            .map(|(id, group)| (id, group.aggregate.name));
+        Ok(Self { subscriber, groups: groups.collect() })
+    }
+
+    /// Empty once the person was erased.
+    pub async fn email_masked(&self, app: &App, id: SubscriberId) -> Result<String, ApiError> {
+        let Some(address) = &self.subscriber.address else { return Ok(String::new()) };
+        let address = Opener::of(app, &[id]).await?.open(id, "address", address)?;
+        Ok(if address.is_empty() { address } else { mask_address(&address) })
+    }
+}
+
+/// Show a reader's preferences
+///
+/// For a year after the mail was sent.
+#[utoipa::path(get, path = "/preferences", tag = "preferences",
+    responses((status = 200, description = "The preferences.", body = PreferencesView)))]
+async fn get(
+    State(app): State<App>,
+    reader: Reader,
+    position: Position,
+) -> Result<Json<PreferencesView>, ApiError> {
+    if !reader.is_trusted() {
+        return Err(too_old());
+    }
+    position.wait(&app, &[]).await?;
+    let id = reader.claims.subscriber;
+    let loaded = Loaded::of(&app, id).await?;
+    let email_masked = loaded.email_masked(&app, id).await?;
+    let preference = |(group_id, name)| {
+        let subscribed = loaded.subscriber.is_subscribed(group_id);
+        Preference { group_id, name, subscribed }
+    };
+    let mut groups: Vec<Preference> = loaded.groups.into_iter().map(preference).collect();
+    groups.sort_by(|a, b| (&a.name, a.group_id).cmp(&(&b.name, b.group_id)));
+    let subscriber = MaskedReader { email_masked };
+    Ok(Json(PreferencesView { subscriber, global_opt_out: loaded.subscriber.global_opt_out, groups }))
+}
+
+fn too_old() -> ApiError {
+    ApiError::Unauthorized("the link is older than a year: it can only opt out, by POST /emails/unsubscribe")
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PreferencesInput {
+    /// Groups that are not named stay as they are.
+    #[serde(default)]
+    groups: Vec<PreferenceInput>,
+    global_opt_out: bool,
+}
+
+impl Input for PreferencesInput {}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PreferenceInput {
+    group_id: Uuid,
+    subscribed: bool,
+}
+
+impl PreferencesInput {
+    /// A reader decides on the groups that they are shown, and on no others.
+    fn check(self, shown: &BTreeMap<GroupId, String>) -> Result<(bool, Vec<(GroupId, bool)>), ApiError> {
+        if self.groups.len() > GROUPS_MAX {
+            return Err(ApiError::invalid("groups", format!("has more than {GROUPS_MAX} groups")));
+        }
+        let is_foreign = |(index, wanted): (usize, &PreferenceInput)| {
+            let field = format!("groups[{index}].group_id");
+            let reason = "is not one of the reader's groups".to_owned();
+            (!shown.contains_key(&wanted.group_id)).then_some(FieldError { field, reason })
+        };
+        let errors: Vec<FieldError> = self.groups.iter().enumerate().filter_map(is_foreign).collect();
+        match errors.is_empty() {
+            true => {
+                Ok((self.global_opt_out, self.groups.iter().map(|g| (g.group_id, g.subscribed)).collect()))
+            }
+            false => Err(ApiError::Invalid(errors)),
+        }
+    }
+}
+
+/// Set a reader's preferences
+///
+/// When this is answered, no mail that they opted out of starts on its way any more.
+#[utoipa::path(put, path = "/preferences", tag = "preferences", request_body = PreferencesInput,
+    responses((status = 204, description = "They are set.")))]
+async fn put(
+    State(app): State<App>,
+    reader: Reader,
+    call: Call<PreferencesInput>,
+) -> Result<Response, ApiError> {
+    if !reader.is_trusted() {
+        return Err(too_old());
+    }
+    let subscriber = reader.claims.subscriber;
+    let (global_opt_out, groups) = call.body.check(&Loaded::of(&app, subscriber).await?.groups)?;
+    let wanted = Preferences { subscriber, global_opt_out, groups, origin: reader.origin };
+    // Not `once`: a repeat waits as the first call did.
+    Ok(respond::no_content(&app.commands.set_preferences(&call.context, wanted).await?))
+}

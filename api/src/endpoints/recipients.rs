@@ -1,0 +1,145 @@
+//! What became of everybody whom a campaign was to reach: as JSON by pages, as CSV in one piece.
+
+use crate::access::{Access, Routes};
+use crate::csv_rows;
+use crate::input::params::{Ids, Params, given, slice, word};
+use crate::input::position::{Models, Position};
+use crate::personal::Opener;
+use crate::problem::ApiError;
+use crate::respond::List;
+use crate::state::App;
+use crate::streams::Stream;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use domain::{CampaignId, SubscriberId};
+use http::{HeaderMap, header};
+use projections::recipients::{self, Pages, Recipient, RecipientState};
+use projections::{CampaignReport, Recipients, Subscribers, campaign_report};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+const MODELS: Models = &[&Recipients, &Subscribers, &CampaignReport];
+const COLUMNS: [&str; 6] = ["subscriber_id", "address", "state", "reason", "dispatch_id", "authorized_by"];
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app).query(Access::Admin, routes!(list))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RecipientParams {
+    /// `pending`, `accepted`, `suppressed`, `rejected`, `unknown` or `cancelled`
+    state: Option<String>,
+    /// `json` or `csv`; else the header `Accept` decides.
+    format: Option<String>,
+    /// How many items, 50 by default. A CSV has them all.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<String>,
+    /// The last page's `next_cursor`.
+    cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RecipientView {
+    subscriber_id: Uuid,
+    /// Empty once the person was erased.
+    address: String,
+    #[schema(example = "accepted")]
+    state: String,
+    reason: Option<String>,
+    dispatch_id: Uuid,
+    /// The position of the consent that allowed the send; null where there was none yet.
+    authorized_by: Option<i64>,
+}
+
+impl RecipientView {
+    fn open(keys: &Opener, row: Recipient) -> Result<Self, ApiError> {
+        let address =
+            row.address.map(|sealed| keys.open_sealed(row.subscriber_id, "address", sealed)).transpose()?;
+        Ok(Self {
+            subscriber_id: row.subscriber_id,
+            address: address.unwrap_or_default(),
+            state: row.state,
+            reason: row.reason,
+            dispatch_id: row.dispatch_id,
+            authorized_by: row.authorized_by,
+        })
+    }
+
+    fn cells(self) -> [String; 6] {
+        let authorized_by = self.authorized_by.map(|position| position.to_string()).unwrap_or_default();
+        let (subscriber, dispatch) = (self.subscriber_id.to_string(), self.dispatch_id.to_string());
+        [subscriber, self.address, self.state, self.reason.unwrap_or_default(), dispatch, authorized_by]
+    }
+}
+
+/// List a campaign's recipients
+///
+/// As JSON by pages, or all of them as CSV: with `?format=csv` or `Accept: text/csv`. In a CSV, cells that a
+/// spreadsheet would take for a formula begin with an apostrophe.
+#[utoipa::path(get, path = "/emails/{id}/recipients", tag = "emails",
+    params(("id" = Uuid, Path), RecipientParams),
+    responses((status = 200, description = "In the order of their ids.", content(
+        (List<RecipientView> = "application/json"), (String = "text/csv")))))]
+async fn list(
+    State(app): State<App>,
+    Ids(id): Ids<CampaignId>,
+    position: Position,
+    Params(params): Params<RecipientParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let slice = slice(&params.limit, &params.cursor)?;
+    let state: Option<RecipientState> =
+        given(&params.state).map(str::parse).transpose().map_err(|_| no_such_state())?;
+    let format = word("format", &params.format, &["json", "csv"])?;
+    position.wait(&app, MODELS).await?;
+    campaign_report::get(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?;
+    if format.map_or_else(|| prefers_csv(&headers), |format| format == "csv") {
+        return csv(&app, id, state);
+    }
+    let page = recipients::page(&app.pool, id, state, slice).await?;
+    let next_cursor = page.next_cursor.map(|cursor| cursor.to_string());
+    Ok(Json(List { items: open(&app, page.items).await?, next_cursor }).into_response())
+}
+
+fn no_such_state() -> ApiError {
+    ApiError::invalid("state", "is not one of pending, accepted, suppressed, rejected, unknown, cancelled")
+}
+
+/// The first media type in `Accept` that we have decides.
+fn prefers_csv(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut types = accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim);
+    types.find(|name| ["text/csv", "application/json", "*/*"].contains(name)) == Some("text/csv")
+}
+
+async fn open(app: &App, rows: Vec<Recipient>) -> Result<Vec<RecipientView>, ApiError> {
+    let ids: Vec<SubscriberId> = rows.iter().map(|row| row.subscriber_id).collect();
+    let keys = Opener::of(app, &ids).await?;
+    rows.into_iter().map(|row| RecipientView::open(&keys, row)).collect()
+}
+
+fn csv(app: &App, campaign: CampaignId, state: Option<RecipientState>) -> Result<Response, ApiError> {
+    let rows = Export { stream: Stream::begin(app)?, pages: Pages::new(app.pool.clone(), campaign, state) };
+    csv_rows::file(&format!("recipients-{campaign}.csv"), COLUMNS, rows)
+}
+
+struct Export {
+    stream: Stream,
+    pages: Pages,
+}
+
+impl csv_rows::Rows for Export {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, ApiError> {
+        if self.stream.is_over() {
+            return Err(ApiError::Overloaded("the stream took too long"));
+        }
+        let Some(rows) = self.pages.next().await? else { return Ok(None) };
+        let views = open(&self.stream.app, rows).await?;
+        csv_rows::rows(views.into_iter().map(RecipientView::cells)).map(Some)
+    }
+}

@@ -1,0 +1,101 @@
+//! What became of a campaign, in numbers.
+
+use crate::access::{Access, Routes};
+use crate::input::params::Ids;
+use crate::input::position::{Models, Position};
+use crate::problem::ApiError;
+use crate::state::App;
+use axum::Json;
+use axum::extract::State;
+use domain::CampaignId;
+use projections::CampaignReport;
+use projections::campaign_report::{self, Report};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) const MODELS: Models = &[&CampaignReport];
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app).query(Access::Admin, routes!(get))
+}
+
+/// Always `planned` is the sum of `pending`, `accepted`, `suppressed`, `rejected`, `unknown` and `cancelled`; of a
+/// completed campaign, none is pending.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(super) struct ReportView {
+    campaign_id: Uuid,
+    #[schema(example = "completed")]
+    status: String,
+    status_reason: Option<String>,
+    #[schema(example = 2000)]
+    planned: i64,
+    #[schema(example = 0)]
+    pending: i64,
+    /// The mail server took it.
+    #[schema(example = 1990)]
+    accepted: i64,
+    /// Opted out since the audience was frozen.
+    #[schema(example = 7)]
+    suppressed: i64,
+    /// The mail server refused it for good.
+    #[schema(example = 3)]
+    rejected: i64,
+    /// Handed over, and nobody knows whether it was taken.
+    unknown: i64,
+    cancelled: i64,
+    delivered: i64,
+    bounced: i64,
+    complained: i64,
+    opened: i64,
+    clicked: i64,
+    /// Readers who opted out by this campaign's mail.
+    unsubscribed: i64,
+    /// Mails that were found to have started later than their permission allowed.
+    late_handovers: i64,
+}
+
+impl ReportView {
+    /// Nothing of it will change any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self.status.as_str(), "completed" | "cancelled") && self.pending == 0
+    }
+}
+
+impl From<Report> for ReportView {
+    fn from(report: Report) -> Self {
+        Self {
+            campaign_id: report.campaign_id,
+            status: report.status,
+            status_reason: report.status_reason,
+            planned: report.planned,
+            pending: report.pending,
+            accepted: report.accepted,
+            suppressed: report.suppressed,
+            rejected: report.rejected,
+            unknown: report.unknown,
+            cancelled: report.cancelled,
+            delivered: report.delivered,
+            bounced: report.bounced,
+            complained: report.complained,
+            opened: report.opened,
+            clicked: report.clicked,
+            unsubscribed: report.unsubscribed,
+            late_handovers: report.late_handovers,
+        }
+    }
+}
+
+/// Show a campaign's report
+#[utoipa::path(get, path = "/emails/{id}/report", tag = "emails", params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The report.", body = ReportView)))]
+async fn get(
+    State(app): State<App>,
+    Ids(id): Ids<CampaignId>,
+    position: Position,
+) -> Result<Json<ReportView>, ApiError> {
+    position.wait(&app, MODELS).await?;
+    let report = campaign_report::get(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?;
+    Ok(Json(report.into()))
+}

@@ -1,0 +1,116 @@
+//! When a campaign goes out, and whether it goes on.
+
+use crate::access::{Access, Routes};
+use crate::body::{Bare, Call, Input};
+use crate::context::once;
+use crate::input::params::Ids;
+use crate::input::timestamp::Timestamp;
+use crate::problem::ApiError;
+use crate::respond;
+use crate::state::App;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::CampaignId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app)
+        .command(Access::Admin, routes!(schedule))
+        .command(Access::Admin, routes!(unschedule))
+        .command(Access::Admin, routes!(pause))
+        .command(Access::Admin, routes!(resume))
+        .command(Access::Admin, routes!(cancel))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Schedule {
+    campaign_id: Uuid,
+    /// Up to a minute ago is now.
+    datetime: Timestamp,
+}
+
+impl Input for Schedule {}
+
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+struct Scheduled {
+    campaign_id: Uuid,
+    scheduled_for: DateTime<Utc>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+struct StatusAnswer {
+    campaign_id: Uuid,
+    #[schema(example = "paused")]
+    status: String,
+}
+
+/// Schedule a campaign
+///
+/// Sets or replaces the time of a draft or a scheduled campaign. Who is in its group at that time is its audience;
+/// an empty one completes it with `planned: 0` and the reason `empty_audience`.
+#[utoipa::path(post, path = "/schedule", tag = "emails", request_body = Schedule,
+    responses((status = 202, description = "It is scheduled.", body = Scheduled)))]
+async fn schedule(State(app): State<App>, call: Call<Schedule>) -> Result<Response, ApiError> {
+    let Schedule { campaign_id, datetime } = call.body;
+    let scheduled = app.commands.schedule_campaign(&call.context, campaign_id, datetime.0);
+    Ok(respond::accepted(once(&app, &call.context, scheduled).await?))
+}
+
+/// Unschedule a campaign
+#[utoipa::path(post, path = "/emails/{id}/unschedule", tag = "emails", params(("id" = Uuid, Path)),
+    responses((status = 202, description = "It is a draft again.", body = StatusAnswer)))]
+async fn unschedule(
+    State(app): State<App>,
+    Ids(id): Ids<CampaignId>,
+    Bare(context): Bare,
+) -> Result<Response, ApiError> {
+    let unscheduled = app.commands.unschedule_campaign(&context, id);
+    Ok(respond::accepted(once(&app, &context, unscheduled).await?))
+}
+
+/// Pause a campaign
+///
+/// When this is answered, no mail of it starts on its way any more until it is resumed.
+#[utoipa::path(post, path = "/emails/{id}/pause", tag = "emails", params(("id" = Uuid, Path)),
+    responses((status = 202, description = "It is paused.", body = StatusAnswer)))]
+async fn pause(
+    State(app): State<App>,
+    Ids(id): Ids<CampaignId>,
+    Bare(context): Bare,
+) -> Result<Response, ApiError> {
+    // Not `once`: a repeat waits as the first call did.
+    Ok(respond::accepted(app.commands.pause_campaign(&context, id, None).await?))
+}
+
+/// Resume a campaign
+#[utoipa::path(post, path = "/emails/{id}/resume", tag = "emails", params(("id" = Uuid, Path)),
+    responses((status = 202, description = "It goes on.", body = StatusAnswer)))]
+async fn resume(
+    State(app): State<App>,
+    Ids(id): Ids<CampaignId>,
+    Bare(context): Bare,
+) -> Result<Response, ApiError> {
+    let resumed = app.commands.resume_campaign(&context, id);
+    Ok(respond::accepted(once(&app, &context, resumed).await?))
+}
+
+/// Cancel a campaign
+///
+/// When this is answered, no mail of it starts on its way any more. Who was pending is closed soon after.
+#[utoipa::path(post, path = "/emails/{id}/cancel", tag = "emails", params(("id" = Uuid, Path)),
+    responses((status = 202, description = "It is cancelled.", body = StatusAnswer)))]
+async fn cancel(
+    State(app): State<App>,
+    Ids(id): Ids<CampaignId>,
+    Bare(context): Bare,
+) -> Result<Response, ApiError> {
+    // Not `once`: a repeat waits as the first call did.
+    Ok(respond::accepted(app.commands.cancel_campaign(&context, id).await?))
+}

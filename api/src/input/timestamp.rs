@@ -1,0 +1,44 @@
+//! Times: RFC 3339 with an offset, to the microsecond.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, de::Error};
+use utoipa::ToSchema;
+
+/// A time with an offset (RFC 3339).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2026-12-24T18:00:00+01:00")]
+pub(crate) struct Timestamp(pub DateTime<Utc>);
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text).map(Self).ok_or_else(|| {
+            D::Error::custom("is not a time of RFC 3339 with an offset, such as 2026-12-24T18:00:00+01:00")
+        })
+    }
+}
+
+/// What Postgres keeps: microseconds. A leap second is the next second's first.
+fn parse(text: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    DateTime::from_timestamp_micros(time.timestamp_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_asked_for() {
+        let utc = |text| parse(text).map(|time| time.to_rfc3339());
+        assert_eq!(utc("2026-12-24T18:00:00+01:00").as_deref(), Some("2026-12-24T17:00:00+00:00"));
+        assert_eq!(utc("2026-12-24t18:00:00z").as_deref(), Some("2026-12-24T18:00:00+00:00"));
+        assert_eq!(utc("2026-12-24T18:00:00.1234567Z").as_deref(), Some("2026-12-24T18:00:00.123456+00:00"));
+        assert_eq!(utc("2016-12-31T23:59:60Z").as_deref(), Some("2017-01-01T00:00:00+00:00"));
+        for bad in
+            ["", "2026-12-24T18:00:00", "2026-12-24", "18:00", "1798135200", "2026-13-24T18:00:00Z", "soon"]
+        {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

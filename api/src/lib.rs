@@ -1,0 +1,33 @@
+//! The REST API: routes, the pages that readers see, and the reference. The only crate that knows HTTP.
+//!
+//! - Each route has an [`access::Access`]; the router takes none without.
+//! - [`problem`] alone knows the status codes of errors.
+//! - Handlers read one thing or command one thing. What may be done is decided inside; what was done is read from
+//!   read models, or from the streams where a reader must see their own choice at once.
+//! - Query strings are never logged: the links in mails carry tokens there. Personal data is opened here, on its way
+//!   out, and is in no log and no error.
+
+mod access;
+mod body;
+mod config;
+mod context;
+mod csv_rows;
+mod edge;
+mod endpoints;
+mod input;
+mod openapi;
+mod pages;
+mod personal;
+mod problem;
+mod reader;
+mod respond;
+mod router;
+mod server;
+mod state;
+mod streams;
+mod upload;
+
+pub use config::{AdminKey, ApiConfig, ConfigError, PublicUrl};
+pub use router::router;
+pub use server::serve;
+pub use state::Deps;

@@ -1,0 +1,158 @@
+//! The reference's frame, and what all routes of a kind have in common in it.
+
+use crate::access::{Access, Kind};
+use crate::problem::{self, InvalidField, Problem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem, Paths};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder,
+    Type,
+};
+use utoipa::{Modify, OpenApi as _};
+
+const ADMIN: &str = "admin_key";
+const PREFERENCE: &str = "preference_token";
+const PREFERENCE_IN_QUERY: &str = "preference_link";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Postledger",
+        description = "An e-mail campaign backend whose every decision is an event.\n\n\
+            **Times** are RFC 3339 with an offset, and answered in UTC. **Lists** take `limit` and `cursor` and answer \
+            `items` and `next_cursor`, newest first. **Commands** take an `Idempotency-Key` of your own making: \
+            repeat a command with the same key and body, and you get the first answer again. They answer \
+            `Postledger-Position`: send it back with a query, and the query waits until it can see what the command \
+            did. **Errors** are problem documents (RFC 9457)."
+    ),
+    components(schemas(Problem, InvalidField)),
+    modifiers(&Schemes),
+    tags(
+        (name = "groups", description = "Who may be written to together."),
+        (name = "subscribers", description = "Readers, their groups and their consent."),
+        (name = "imports", description = "Readers from a file."),
+        (name = "templates", description = "What a mail says."),
+        (name = "emails", description = "Campaigns: one template, one group, one time."),
+        (name = "preferences", description = "What a reader decides, by the link in a mail."),
+        (name = "system", description = "Health and this reference."),
+    )
+)]
+struct Frame;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, openapi: &mut OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let bearer = |text: &str| {
+            let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text));
+            SecurityScheme::Http(scheme.build())
+        };
+        components.add_security_scheme(ADMIN, bearer("The bootstrap admin key."));
+        components.add_security_scheme(PREFERENCE, bearer("The token of the link in a mail."));
+        let in_query = utoipa::openapi::security::ApiKeyValue::with_description(
+            "token",
+            "The same token, where the link itself is called.",
+        );
+        let scheme = SecurityScheme::ApiKey(utoipa::openapi::security::ApiKey::Query(in_query));
+        components.add_security_scheme(PREFERENCE_IN_QUERY, scheme);
+    }
+}
+
+pub(crate) fn frame() -> OpenApi {
+    Frame::openapi()
+}
+
+/// Adds to each operation what its access and kind imply.
+pub(crate) fn complete(paths: &mut Paths, access: Access, kind: Kind) {
+    for (path, item) in &mut paths.paths {
+        let has_id = path.contains('{');
+        for operation in operations(item) {
+            secure(operation, access);
+            match kind {
+                Kind::Plain => {}
+                Kind::Query => query(operation),
+                Kind::Command | Kind::Upload => command(operation),
+            }
+            if has_id {
+                problem(operation, "404", "The id is not known.");
+            }
+            problem(operation, "500", "Something went wrong in the server.");
+            problem(operation, "503", "Not available now: see `Retry-After`.");
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+fn secure(operation: &mut Operation, access: Access) {
+    let schemes: &[&str] = match access {
+        Access::Public => &[],
+        Access::Admin => &[ADMIN],
+        Access::PreferenceToken | Access::PreferenceLink => &[PREFERENCE, PREFERENCE_IN_QUERY],
+    };
+    if !schemes.is_empty() {
+        let requirement = |name: &&str| SecurityRequirement::new::<_, _, String>(*name, []);
+        operation.security = Some(schemes.iter().map(requirement).collect());
+        problem(operation, "401", "No or no valid key or token.");
+    }
+}
+
+fn query(operation: &mut Operation) {
+    let text = "The position that a command answered: the query waits until it can see what the command did, five \
+        seconds at the most.";
+    parameter(operation, "Postledger-Position", text, None);
+    problem(operation, "400", "`Postledger-Position` is malformed.");
+    problem(operation, "409", "`Postledger-Position` is of another log than this one.");
+    problem(operation, "422", "Some parameters cannot be taken: see `errors`.");
+}
+
+fn command(operation: &mut Operation) {
+    let text = "A text of your own, at most 200 printable ASCII characters, kept for 24 hours: the same key and body \
+        again get the first answer again.";
+    parameter(operation, "Idempotency-Key", text, Some("6c1d4f0e-order-1742"));
+    problem(operation, "400", "The body is no JSON, or a header is malformed.");
+    problem(operation, "409", "The present state does not allow it: see `current_status`.");
+    problem(operation, "412", "`If-Match` is not the present version.");
+    problem(operation, "413", "The body is too large.");
+    problem(operation, "415", "The content type is not supported.");
+    problem(
+        operation,
+        "422",
+        "Some fields cannot be taken, or the key was used with another body: see `errors`.",
+    );
+    for (status, response) in &mut operation.responses.responses {
+        if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {
+            let position = HeaderBuilder::new()
+                .schema(Some(text_schema()))
+                .description(Some("Send it back with a query to see what this command did."));
+            response.headers.insert("Postledger-Position".to_owned(), position.build().into());
+        }
+    }
+}
+
+fn text_schema() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn parameter(operation: &mut Operation, name: &str, text: &str, example: Option<&str>) {
+    let parameter: Parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(text))
+        .schema(Some(text_schema()))
+        .example(example.map(Into::into))
+        .build();
+    operation.parameters.get_or_insert_default().push(parameter.into());
+}
+
+/// Documents a problem, unless the handler says more about that status itself.
+fn problem(operation: &mut Operation, status: &str, text: &str) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response: Response =
+        ResponseBuilder::new().description(text).content(problem::CONTENT_TYPE, content).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+}

@@ -1,0 +1,55 @@
+//! What every handler can reach.
+
+use crate::ApiConfig;
+use bytes::Bytes;
+use commands::Commands;
+use mail::links::{LinkKeys, Links};
+use sqlx::PgPool;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Templates that are compiled or rendered at once: it is work for the processor alone.
+const RENDERS_MAX: usize = 4;
+
+/// What the API is made of.
+pub struct Deps {
+    pub commands: Commands,
+    /// For queries. Commands and opt-outs have pools of their own.
+    pub pool: PgPool,
+    pub link_keys: Arc<LinkKeys>,
+    pub config: ApiConfig,
+    /// Ends streams that would otherwise hold up the server's shutdown.
+    pub shutdown: CancellationToken,
+}
+
+pub(crate) type App = Arc<AppState>;
+
+pub(crate) struct AppState {
+    pub commands: Commands,
+    pub pool: PgPool,
+    pub link_keys: Arc<LinkKeys>,
+    pub links: Links,
+    pub config: ApiConfig,
+    pub shutdown: CancellationToken,
+    pub streams: Arc<Semaphore>,
+    pub renders: Arc<Semaphore>,
+    /// The reference, once all routes are known.
+    pub openapi: OnceLock<Bytes>,
+}
+
+impl From<Deps> for AppState {
+    fn from(deps: Deps) -> Self {
+        Self {
+            links: Links::new(deps.config.public_url.as_str()),
+            streams: Arc::new(Semaphore::new(deps.config.streams_max)),
+            renders: Arc::new(Semaphore::new(RENDERS_MAX)),
+            openapi: OnceLock::new(),
+            commands: deps.commands,
+            pool: deps.pool,
+            link_keys: deps.link_keys,
+            config: deps.config,
+            shutdown: deps.shutdown,
+        }
+    }
+}

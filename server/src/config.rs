@@ -1,0 +1,225 @@
+//! Configuration: `config.default.toml`, then a file, then the environment.
+
+use anyhow::{Context, bail, ensure};
+use eventstore::keys::MasterKey;
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use workers::mailers::{NullConfig, OutboxConfig, SmtpConfig};
+
+const DEFAULTS: &str = include_str!("../../config.default.toml");
+const PREFIX: &str = "POSTLEDGER_";
+/// Set by tests and scripts under the same prefix; no settings.
+const NOT_SETTINGS: &[&str] = &["test_postgres", "test_python", "test_binary"];
+const ADMIN_KEY_MIN_BYTES: usize = 32;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub database: Database,
+    pub keys: Keys,
+    pub api: Api,
+    pub send: Send,
+    pub outbox: OutboxConfig,
+    pub smtp: Option<SmtpConfig>,
+    pub null: Option<NullConfig>,
+    pub log: Log,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: DatabaseUrl,
+    pub max_connections: u32,
+    pub opt_out_connections: u32,
+}
+
+/// May hold a password, so it is never printed.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(pub String);
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    pub master_key_file: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub listen: SocketAddr,
+    pub public_url: String,
+    pub admin_key_file: PathBuf,
+    pub import_max_bytes: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Send {
+    pub mailer: String,
+    pub from: String,
+    pub postal_address: String,
+    pub window_ms: u64,
+    pub margin_ms: u64,
+    pub page_size: usize,
+    pub chunk_max: usize,
+    pub dispatches_at_once: usize,
+    pub unavailable_after_seconds: u64,
+    pub deferred_pause_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            ensure!(file.is_file(), "there is no configuration file {}", file.display());
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let settings = Env::prefixed(PREFIX).ignore(NOT_SETTINGS).split("__");
+        let config: Self = figment.merge(settings).extract().map_err(explain)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let send = &self.send;
+        ensure!(self.api.listen.ip().is_loopback(), "api.listen must be a loopback address until sign-in exists");
+        ensure!(
+            self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
+            "api.public_url must begin with https:// or http://"
+        );
+        ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
+        ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
+        ensure!((1..=64).contains(&send.dispatches_at_once), "send.dispatches_at_once must be 1 to 64");
+        ensure!((100..=60_000).contains(&send.window_ms), "send.window_ms must be 100 to 60000");
+        ensure!((50..=10_000).contains(&send.margin_ms), "send.margin_ms must be 50 to 10000");
+        ensure!(self.database.max_connections >= 4, "database.max_connections must be at least 4");
+        ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");
+        mail::Address::parse(&send.from).context("send.from")?;
+        let mailers = self.mailer_names();
+        ensure!(
+            mailers.contains(&send.mailer),
+            "send.mailer: {:?} is not configured; these are: {}",
+            send.mailer,
+            mailers.join(", ")
+        );
+        let delivers = self.smtp.is_some();
+        ensure!(
+            !delivers || self.postal_address().is_some(),
+            "send.postal_address must be set for mailers that deliver: readers have to see who writes to them"
+        );
+        Ok(())
+    }
+
+    pub fn mailer_names(&self) -> Vec<String> {
+        let smtp = self.smtp.as_ref().map(|_| "smtp");
+        let null = self.null.as_ref().map(|_| "null");
+        ["outbox"].into_iter().chain(smtp).chain(null).map(str::to_owned).collect()
+    }
+
+    pub fn postal_address(&self) -> Option<String> {
+        Some(self.send.postal_address.trim().to_owned()).filter(|address| !address.is_empty())
+    }
+
+    pub fn timing(&self) -> commands::Timing {
+        commands::Timing {
+            window: Duration::from_millis(self.send.window_ms),
+            margin: Duration::from_millis(self.send.margin_ms),
+        }
+    }
+
+    pub fn master_key(&self) -> anyhow::Result<MasterKey> {
+        let file = &self.keys.master_key_file;
+        let hex = std::fs::read_to_string(file).with_context(|| {
+            let file = file.display();
+            format!("keys.master_key_file: {file} can't be read; `postledger keys generate {file}` makes one")
+        })?;
+        MasterKey::from_hex(&hex).with_context(|| format!("keys.master_key_file: {}", file.display()))
+    }
+
+    pub fn admin_key(&self) -> anyhow::Result<String> {
+        let file = &self.api.admin_key_file;
+        let key = std::fs::read_to_string(file)
+            .with_context(|| format!("api.admin_key_file: {} can't be read", file.display()))?;
+        let key = key.trim().to_owned();
+        if key.len() < ADMIN_KEY_MIN_BYTES {
+            bail!("api.admin_key_file: the key needs at least {ADMIN_KEY_MIN_BYTES} characters");
+        }
+        Ok(key)
+    }
+}
+
+/// Figment's error names the key and where it came from; the values it quotes are not secrets' (those are strings,
+/// which cannot be of a wrong type).
+fn explain(error: figment::Error) -> anyhow::Error {
+    let lines: Vec<String> = error.into_iter().map(|one| one.to_string()).collect();
+    anyhow::anyhow!("configuration: {}", lines.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, String> {
+        let figment = Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(toml));
+        let config: Config = figment.extract().map_err(|error| explain(error).to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_defaults_hold() {
+        assert_eq!(load("").unwrap().mailer_names(), ["outbox"]);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_named() {
+        let table = [
+            ("[send]\nwindow = 3", "window"),
+            ("[sned]\nwindow_ms = 3", "sned"),
+            ("[send]\nwindow_ms = \"soon\"", "window_ms"),
+            ("[send]\nwindow_ms = 5", "send.window_ms"),
+            ("[send]\npage_size = 501", "send.page_size"),
+            ("[send]\nmailer = \"smtp\"", "send.mailer"),
+            ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
+            ("[api]\nlisten = \"here\"", "listen"),
+            ("[smtp]\nhost = \"mx\"", "send.postal_address"),
+            ("[smtp]\nhots = \"mx\"", "hots"),
+            ("[log]\nformat = \"xml\"", "format"),
+        ];
+        for (toml, name) in table {
+            let error = load(toml).map(|_| ()).unwrap_err();
+            assert!(error.contains(name), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_database_url_is_not_printed() {
+        let config = load("[database]\nurl = \"postgres://u:hunter2@db/x\"").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,135 @@
+//! `postledger import`: a file into a group, by hand. The server need not run; where it does, both share the work.
+
+use crate::config::Config;
+use crate::operate::progress_bar;
+use anyhow::{Context, bail};
+use commands::imports::{ImportRequest, ImportStatus, ImportedStatus};
+use commands::{Commands, Context as By};
+use domain::{GroupId, ImportId};
+use futures::StreamExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const POLL: Duration = Duration::from_millis(250);
+const READ_BYTES: usize = 256 * 1024;
+
+#[derive(clap::Args)]
+pub struct ImportArgs {
+    /// A CSV with a header row, as list tools export it.
+    file: PathBuf,
+    /// The group's name, or its id. A new name makes a group.
+    #[arg(long, value_name = "NAME")]
+    group: String,
+    /// The file lists people who opted out: nobody in it is written to any more.
+    #[arg(long)]
+    opted_out: bool,
+    /// Where these people gave their consent, for the record.
+    #[arg(long, default_value = "import")]
+    consent_source: String,
+}
+
+pub async fn run(config: Config, args: ImportArgs) -> anyhow::Result<()> {
+    let commands = crate::serve::commands(&config).await?;
+    let stop = CancellationToken::new();
+    let import = start(&commands, &args).await?;
+    let working = tokio::spawn(work(commands.clone(), stop.clone()));
+    let ended = follow(&commands, import, stop.clone()).await;
+    stop.cancel();
+    working.await?;
+    report(&ended?)
+}
+
+async fn start(commands: &Commands, args: &ImportArgs) -> anyhow::Result<ImportId> {
+    let file = tokio::fs::File::open(&args.file).await;
+    let file = file.with_context(|| format!("{} can't be read", args.file.display()))?;
+    let group = group(commands, &args.group).await?;
+    let request = ImportRequest {
+        group: Some(group),
+        status: if args.opted_out { ImportedStatus::OptedOut } else { ImportedStatus::Active },
+        consent_source: Some(args.consent_source.clone()),
+        name: file_name(&args.file),
+    };
+    let body = ReaderStream::with_capacity(file, READ_BYTES).boxed();
+    let done = commands.start_import(&by(), request, body).await.map_err(explained)?;
+    let id = done.answer["import_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    id.context("the import has no id")
+}
+
+fn by() -> By {
+    By { actor: "operator".into(), ..By::default() }
+}
+
+fn file_name(file: &Path) -> Option<String> {
+    file.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+async fn group(commands: &Commands, name: &str) -> anyhow::Result<GroupId> {
+    if let Ok(id) = Uuid::parse_str(name) {
+        return Ok(id);
+    }
+    // The read model may be behind; a group of the same name made a moment ago would be missed, not harmed.
+    let known: Vec<Uuid> = sqlx::query_scalar("SELECT group_id FROM groups WHERE name = $1 LIMIT 2")
+        .bind(name)
+        .fetch_all(&commands.store.pool)
+        .await?;
+    match known.as_slice() {
+        [id] => Ok(*id),
+        [] => {
+            let done = commands.create_group(&by(), name.to_owned(), String::new()).await?;
+            println!("made the group {name}");
+            done.answer["group_id"].as_str().and_then(|id| Uuid::parse_str(id).ok()).context("the group has no id")
+        }
+        _ => bail!("several groups are called {name}: give the id of one"),
+    }
+}
+
+async fn work(commands: Commands, stop: CancellationToken) {
+    workers::importer::run(commands, stop).await;
+}
+
+/// Until the import ends; Ctrl-C cancels it.
+async fn follow(commands: &Commands, import: ImportId, stop: CancellationToken) -> anyhow::Result<ImportStatus> {
+    let bar = progress_bar("bytes")?;
+    loop {
+        let status = commands.import(import).await?;
+        bar.set_length(status.bytes_total.unsigned_abs());
+        bar.set_position(status.bytes_read.unsigned_abs());
+        if matches!(status.status.as_str(), "completed" | "failed") {
+            bar.finish();
+            return Ok(status);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = stop.cancelled() => {}
+            pressed = tokio::signal::ctrl_c() => {
+                pressed?;
+                commands.cancel_import(&by(), import).await?;
+            }
+        }
+    }
+}
+
+fn report(status: &ImportStatus) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(status)?);
+    if status.rejected > 0 {
+        println!("rejected rows with line and reason: GET /imports/{}/rejected.csv", status.import_id);
+    }
+    match status.status.as_str() {
+        "completed" => Ok(()),
+        _ => bail!("the import failed: {}", status.reason.as_deref().unwrap_or("no reason was recorded")),
+    }
+}
+
+/// With what is wrong with which field.
+fn explained(error: commands::CommandError) -> anyhow::Error {
+    match error {
+        commands::CommandError::Invalid(fields) => {
+            let lines: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.field, f.reason)).collect();
+            anyhow::anyhow!("{}", lines.join("; "))
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,81 @@
+//! `postledger`: one binary, roles by name.
+
+mod config;
+mod demo;
+mod import;
+mod operate;
+mod serve;
+mod telemetry;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use config::Config;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An event-sourced backend for e-mail campaigns.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Settings that override the defaults; the environment (POSTLEDGER_…) overrides both.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server, or some of its roles.
+    Serve(serve::ServeArgs),
+    /// Bring the database's schema up to date.
+    Migrate,
+    /// Import a CSV of subscribers into a group.
+    Import(import::ImportArgs),
+    /// Fill a read model again from the log.
+    Rebuild(operate::RebuildArgs),
+    /// Events that a read model could not apply.
+    DeadLetters {
+        #[command(subcommand)]
+        command: operate::DeadLetters,
+    },
+    /// Keys outside the database.
+    Keys {
+        #[command(subcommand)]
+        command: operate::Keys,
+    },
+    /// Play the main job on a running stack.
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("postledger: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    // One provider of cryptography for every TLS connection of the process.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        anyhow::bail!("another TLS provider was installed first");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let config = || Config::load(cli.config.as_deref());
+    match cli.command {
+        Command::Demo(args) => runtime.block_on(demo::run(args)),
+        Command::Keys { command } => operate::keys(command),
+        Command::Serve(args) => {
+            let config = config()?;
+            telemetry::start(&config.log)?;
+            runtime.block_on(serve::run(config, args))
+        }
+        Command::Migrate => runtime.block_on(operate::migrate(config()?)),
+        Command::Import(args) => runtime.block_on(import::run(config()?, args)),
+        Command::Rebuild(args) => runtime.block_on(operate::rebuild(config()?, args)),
+        Command::DeadLetters { command } => runtime.block_on(operate::dead_letters(config()?, command)),
+    }
+}

@@ -1,0 +1,135 @@
+//! What an operator does by hand.
+
+use crate::config::Config;
+use crate::serve::pool;
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+const CONNECTIONS: u32 = 4;
+const LETTERS_AT_ONCE: i64 = 500;
+
+#[derive(clap::Args)]
+pub struct RebuildArgs {
+    /// The read model's name.
+    model: String,
+}
+
+#[derive(Subcommand)]
+pub enum DeadLetters {
+    /// Show what waits, by read model and stream.
+    List {
+        #[arg(long)]
+        projection: Option<String>,
+    },
+    /// Apply it again, in order, once the cause is mended.
+    Replay {
+        #[arg(long)]
+        projection: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Keys {
+    /// Make a master key in a new file that only its owner can read.
+    Generate { file: PathBuf },
+}
+
+pub fn keys(command: Keys) -> anyhow::Result<()> {
+    match command {
+        Keys::Generate { file } => generate(&file),
+    }
+}
+
+fn generate(file: &Path) -> anyhow::Result<()> {
+    let secret = eventstore::keys::random_secret()?;
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut new = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .with_context(|| format!("{} can't be made (a key that exists is never replaced)", file.display()))?;
+    writeln!(new, "{hex}")?;
+    new.sync_all()?;
+    println!("made {}; back it up apart from the database", file.display());
+    Ok(())
+}
+
+pub async fn migrate(config: Config) -> anyhow::Result<()> {
+    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    eventstore::MIGRATOR.run(&pool).await.context("a migration failed")?;
+    println!("the schema is up to date");
+    Ok(())
+}
+
+pub async fn rebuild(config: Config, args: RebuildArgs) -> anyhow::Result<()> {
+    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    let bar = progress_bar("events")?;
+    let models = projections::all();
+    let rebuilt = projections::rebuild(&pool, &models, &args.model, |progress| {
+        bar.set_length(progress.until.unsigned_abs());
+        bar.set_position(progress.position.unsigned_abs());
+    });
+    let rebuilt = rebuilt.await?;
+    bar.finish();
+    println!("{} holds everything up to position {}", args.model, rebuilt.until);
+    match rebuilt.dead_letters {
+        0 => Ok(()),
+        letters => bail!("{letters} events could not be applied: see `postledger dead-letters list`"),
+    }
+}
+
+pub async fn dead_letters(config: Config, command: DeadLetters) -> anyhow::Result<()> {
+    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    match command {
+        DeadLetters::List { projection } => list(&pool, projection.as_deref()).await,
+        DeadLetters::Replay { projection } => replay(&pool, projection.as_deref()).await,
+    }
+}
+
+async fn list(pool: &sqlx::PgPool, projection: Option<&str>) -> anyhow::Result<()> {
+    let mut after = None;
+    let mut count = 0;
+    loop {
+        let page = projections::dead_letters::list(pool, projection, after, LETTERS_AT_ONCE).await?;
+        for letter in &page.items {
+            let why = letter.error.as_deref().unwrap_or("follows one in its stream");
+            println!(
+                "{} position {} {} {} {}: {why}",
+                letter.projection, letter.position, letter.aggregate_type, letter.aggregate_id, letter.event_type
+            );
+        }
+        count += page.items.len();
+        after = page.next_cursor;
+        if after.is_none() {
+            println!("{count} dead letters");
+            return Ok(());
+        }
+    }
+}
+
+async fn replay(pool: &sqlx::PgPool, projection: Option<&str>) -> anyhow::Result<()> {
+    let models = projections::all();
+    let replayed = projections::dead_letters::replay(pool, &models, projection, |refused| {
+        println!(
+            "{} still refuses position {} of {} {}: {}",
+            refused.projection, refused.position, refused.aggregate_type, refused.aggregate_id, refused.reason
+        );
+    });
+    let replayed = replayed.await?;
+    println!("{} events applied, {} streams followed again", replayed.events, replayed.unparked);
+    match replayed.refused {
+        0 => Ok(()),
+        refused => bail!("{refused} streams stay parked"),
+    }
+}
+
+/// Drawn on a terminal alone.
+pub fn progress_bar(unit: &str) -> anyhow::Result<ProgressBar> {
+    let style = format!("{{bar:40}} {{pos}}/{{len}} {unit} {{per_sec}} {{eta}}");
+    Ok(ProgressBar::no_length().with_style(ProgressStyle::with_template(&style)?))
+}

@@ -1,0 +1,238 @@
+//! Starts the roles of a process, and ends them in order: no new work, what is in flight ends, at most 30 s.
+
+use crate::config::Config;
+use anyhow::Context;
+use clap::ValueEnum;
+use commands::Commands;
+use eventstore::sequencer::Sequencer;
+use eventstore::{Store, service_keys};
+use mail::{LinkKey, LinkKeys, Links};
+use projections::Embedded;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use workers::freezer::Freezer;
+use workers::mailers::{Mailer, Null, Outbox, OutboxIndex, Smtp};
+use workers::scheduler::Scheduler;
+use workers::sender::{Mailers, Sender, SenderSettings};
+
+const SHUTDOWN: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const LINK_KEYS: &str = "preference";
+
+#[derive(clap::Args)]
+pub struct ServeArgs {
+    /// What this process does; everything by default. Any number of processes may have the same role.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    roles: Vec<Role>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Role {
+    /// Answers REST.
+    Api,
+    /// Gives events their positions.
+    Sequencer,
+    /// Fills the read models.
+    Projector,
+    /// Freezes campaigns that are due.
+    Scheduler,
+    /// Hands mails over.
+    Sender,
+    /// Works on imports.
+    Importer,
+}
+
+pub async fn pool(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect(url)
+        .await
+        .context("the database can't be reached (database.url)")
+}
+
+/// The write side over pools of its own.
+pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
+    let master = Arc::new(config.master_key()?);
+    let url = &config.database.url.0;
+    let store = Store::new(pool(url, config.database.max_connections).await?, master);
+    let opt_outs = pool(url, config.database.opt_out_connections).await?;
+    Ok(Commands::new(store, opt_outs, config.timing(), config.mailer_names()))
+}
+
+pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
+    let roles: BTreeSet<Role> = match args.roles.is_empty() {
+        true => Role::value_variants().iter().copied().collect(),
+        false => args.roles.into_iter().collect(),
+    };
+    let commands = commands(&config).await?;
+    require_schema(&commands.store.pool).await?;
+    let keys = Arc::new(link_keys(&commands.store).await?);
+    let stop = CancellationToken::new();
+    let mut running = JoinSet::new();
+    let sequencer = Sequencer::new(commands.store.clone());
+    let wake = roles.contains(&Role::Sequencer).then(|| sequencer.head());
+    if roles.contains(&Role::Sequencer) {
+        running.spawn(named("sequencer", infallible(sequencer.run(stop.clone()))));
+        let pool = commands.store.pool.clone();
+        running.spawn(named("maintenance", infallible(workers::maintenance::run(pool, stop.clone()))));
+    }
+    if roles.contains(&Role::Projector) {
+        let pool = commands.store.pool.clone();
+        let embedded = Embedded { pool, projections: projections::all(), wake, interleaving: None };
+        let stop = stop.clone();
+        running.spawn(named("projector", async move { Ok(embedded.run(stop).await?) }));
+    }
+    if roles.contains(&Role::Scheduler) {
+        let freezer = Freezer::new(commands.clone(), config.send.page_size);
+        let scheduler = Scheduler::new(commands.clone(), freezer);
+        running.spawn(named("scheduler", infallible(scheduler.run(stop.clone()))));
+    }
+    if roles.contains(&Role::Importer) {
+        let importer = workers::importer::run(commands.clone(), stop.clone());
+        running.spawn(named("importer", infallible(importer)));
+    }
+    if roles.contains(&Role::Sender) {
+        let mailers = mailers(&config, &stop, &mut running)?;
+        let links = Links::new(&config.api.public_url);
+        let sender = Sender::new(commands.clone(), mailers, keys.clone(), links, sender_settings(&config)?);
+        running.spawn(named("sender", infallible(sender.run(stop.clone()))));
+    }
+    if roles.contains(&Role::Api) {
+        let listener = tokio::net::TcpListener::bind(config.api.listen).await;
+        let listener = listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
+        let router = router(&config, &commands, keys, stop.clone())?;
+        let stop = stop.clone();
+        running.spawn(named("api", async move { Ok(api::serve(listener, router, stop).await?) }));
+    }
+    tracing::info!(roles = ?roles, "started");
+    watch(running, stop).await
+}
+
+/// Ends with the first role that fails, or at a signal; then with all of them, or after 30 s.
+async fn watch(mut running: JoinSet<(&'static str, anyhow::Result<()>)>, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut outcome = Ok(());
+    tokio::select! {
+        signal = signal() => {
+            signal?;
+            tracing::info!("stopping: what is in flight ends first");
+        }
+        ended = running.join_next() => outcome = ended_early(ended),
+    }
+    stop.cancel();
+    let drained = async { while running.join_next().await.is_some() {} };
+    if tokio::time::timeout(SHUTDOWN, drained).await.is_err() {
+        tracing::warn!("stopped with work in flight: it goes on where it was recorded at the next start");
+    }
+    outcome
+}
+
+type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;
+
+fn ended_early(ended: Option<Ended>) -> anyhow::Result<()> {
+    match ended {
+        None => Ok(()),
+        Some(Ok((role, outcome))) => outcome.with_context(|| format!("{role} ended")),
+        Some(Err(error)) => Err(error).context("a role died"),
+    }
+}
+
+async fn named(
+    role: &'static str,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> (&'static str, anyhow::Result<()>) {
+    (role, work.await)
+}
+
+async fn infallible(work: impl Future<Output = ()>) -> anyhow::Result<()> {
+    work.await;
+    Ok(())
+}
+
+async fn signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
+    let applied: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+        .fetch_one(pool)
+        .await
+        .ok()
+        .flatten();
+    let newest = eventstore::MIGRATOR.iter().map(|migration| migration.version).max();
+    anyhow::ensure!(applied >= newest, "the database's schema is older than this binary: run `postledger migrate`");
+    Ok(())
+}
+
+async fn link_keys(store: &Store) -> anyhow::Result<LinkKeys> {
+    let keys = service_keys::load(&store.pool, &store.master, LINK_KEYS).await?;
+    let key = |(kid, secret): (String, eventstore::keys::Secret)| LinkKey { kid, secret: *secret };
+    Ok(LinkKeys::new(keys.into_iter().map(key).collect())?)
+}
+
+fn mailers(
+    config: &Config,
+    stop: &CancellationToken,
+    running: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
+) -> anyhow::Result<Mailers> {
+    let outbox = Outbox::open(&config.outbox)
+        .with_context(|| format!("outbox.dir: {} can't be used", config.outbox.dir.display()))?;
+    let index = OutboxIndex::spawn(&outbox, stop.clone());
+    running.spawn(named("outbox index", async move { Ok(index.await?) }));
+    let mut mailers: Vec<Arc<dyn Mailer>> = vec![Arc::new(outbox)];
+    if let Some(smtp) = &config.smtp {
+        mailers.push(Arc::new(Smtp::new(smtp)?));
+    }
+    if let Some(null) = &config.null {
+        mailers.push(Arc::new(Null::new(null)));
+    }
+    Ok(mailers.into_iter().map(|mailer| (mailer.name().to_owned(), mailer)).collect())
+}
+
+fn sender_settings(config: &Config) -> anyhow::Result<SenderSettings> {
+    let send = &config.send;
+    let default_from = mail::Address::parse(&send.from).context("send.from")?;
+    let host = default_from.email.rsplit_once('@').map(|(_, host)| host.to_owned());
+    Ok(SenderSettings {
+        chunk_max: send.chunk_max,
+        dispatches_at_once: send.dispatches_at_once,
+        unavailable_after: Duration::from_secs(send.unavailable_after_seconds),
+        deferred_pause: Duration::from_millis(send.deferred_pause_ms),
+        default_mailer: send.mailer.clone(),
+        mail_host: host.context("send.from has no host")?,
+        default_from,
+        postal_address: config.postal_address(),
+    })
+}
+
+fn router(
+    config: &Config,
+    commands: &Commands,
+    link_keys: Arc<LinkKeys>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<axum::Router> {
+    let public_url = config.api.public_url.parse().context("api.public_url")?;
+    let admin_key = api::AdminKey::new(&config.admin_key()?).context("api.admin_key_file")?;
+    Ok(api::router(api::Deps {
+        pool: commands.store.pool.clone(),
+        commands: commands.clone(),
+        link_keys,
+        config: api::ApiConfig {
+            postal_address: config.postal_address(),
+            import_max_bytes: config.api.import_max_bytes,
+            ..api::ApiConfig::new(public_url, admin_key)
+        },
+        shutdown,
+    }))
+}
