@@ -36,11 +36,13 @@ pub struct CampaignPatch {
     pub on_unknown: Option<OnUnknown>,
 }
 
-fn rejected(error: CampaignError) -> CommandError {
-    match error {
-        CampaignError::Unknown => CommandError::NotFound("campaign"),
-        CampaignError::Exists => CommandError::Conflict,
-        CampaignError::Forbidden { status } => CommandError::forbidden(status, error.to_string()),
+impl From<CampaignError> for CommandError {
+    fn from(error: CampaignError) -> Self {
+        match error {
+            CampaignError::Unknown => Self::NotFound("campaign"),
+            CampaignError::Exists => Self::Conflict,
+            CampaignError::Forbidden { status } => Self::forbidden(status, error.to_string()),
+        }
     }
 }
 
@@ -80,8 +82,7 @@ impl Commands {
             answer["scheduled_for"] = json!(at);
         }
         let create = CampaignCommand::Create { details, schedule_at: new.schedule_at };
-        let done = self.store.execute::<Campaign>(id, create, context.request_for_new(answer)).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Campaign>(id, create, context.request_for_new(answer)).await?)
     }
 
     async fn check_details(&self, details: &Details) -> Result<(), CommandError> {
@@ -112,7 +113,7 @@ impl Commands {
             request.expected = context.if_match.or(Some(loaded.version));
             match self.store.execute::<Campaign>(id, CampaignCommand::Change(details), request).await {
                 Err(ExecuteError::Stale) if context.if_match.is_none() && tries < TRIES_MAX => tries += 1,
-                done => return done.map_err(|error| CommandError::from_execute(error, rejected)),
+                done => return Ok(done?),
             }
         }
     }
@@ -234,8 +235,7 @@ impl Commands {
         command: CampaignCommand,
         request: eventstore::Request,
     ) -> Result<Done, CommandError> {
-        let done = self.store.execute::<Campaign>(id, command, request).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Campaign>(id, command, request).await?)
     }
 
     async fn wait_for_campaign(&self, id: CampaignId) -> Result<(), CommandError> {

@@ -42,14 +42,13 @@ impl CommandError {
     pub fn forbidden(status: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Forbidden { status: status.into(), reason: reason.into() }
     }
+}
 
-    /// Turns the store's answer into the caller's, the aggregate's own refusals by `rejected`.
-    pub(crate) fn from_execute<E: std::error::Error>(
-        error: ExecuteError<E>,
-        rejected: fn(E) -> Self,
-    ) -> Self {
+/// The aggregate's own refusals turn into the caller's by their `From`.
+impl<E: std::error::Error + Into<CommandError>> From<ExecuteError<E>> for CommandError {
+    fn from(error: ExecuteError<E>) -> Self {
         match error {
-            ExecuteError::Rejected(error) => rejected(error),
+            ExecuteError::Rejected(error) => error.into(),
             ExecuteError::Stale => Self::Stale,
             ExecuteError::KeyReused => Self::KeyReused,
             ExecuteError::InProgress => Self::InProgress,

@@ -10,10 +10,12 @@ pub struct GroupPatch {
     pub description: Option<String>,
 }
 
-fn rejected(error: GroupError) -> CommandError {
-    match error {
-        GroupError::Unknown => CommandError::NotFound("group"),
-        GroupError::Exists => CommandError::Conflict,
+impl From<GroupError> for CommandError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Unknown => Self::NotFound("group"),
+            GroupError::Exists => Self::Conflict,
+        }
     }
 }
 
@@ -27,8 +29,7 @@ impl Commands {
         let id = ids::new_id();
         let request = context.request_for_new(json!({ "group_id": id }));
         let create = GroupCommand::Create { name, description };
-        let done = self.store.execute::<Group>(id, create, request).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Group>(id, create, request).await?)
     }
 
     pub async fn change_group(
@@ -39,15 +40,13 @@ impl Commands {
     ) -> Result<Done, CommandError> {
         let GroupPatch { name, description } = patch;
         let change = GroupCommand::Change { name, description };
-        let done = self.store.execute::<Group>(id, change, context.request(Value::Null)).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Group>(id, change, context.request(Value::Null)).await?)
     }
 
     /// Refused while a campaign that is under way uses it.
     pub async fn delete_group(&self, context: &Context, id: GroupId) -> Result<Done, CommandError> {
         self.refuse_if_used("group_id", id).await?;
-        let done = self.store.execute::<Group>(id, GroupCommand::Delete, context.request(Value::Null)).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Group>(id, GroupCommand::Delete, context.request(Value::Null)).await?)
     }
 
     pub(crate) async fn refuse_if_used(

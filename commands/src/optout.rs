@@ -1,7 +1,6 @@
 //! Opting out: one command, one lock, one promise. When it is acknowledged, no send to this person that it covers
 //! starts any more.
 
-use crate::subscribers::rejected;
 use crate::{CommandError, Commands, Context, permits};
 use domain::consent::{Channel, Origin, Scope};
 use domain::subscriber::{Subscriber, SubscriberCommand};
@@ -50,8 +49,7 @@ impl Commands {
         command: SubscriberCommand,
     ) -> Result<Done, CommandError> {
         let done =
-            self.opt_outs.execute::<Subscriber>(subscriber, command, context.request(Value::Null)).await;
-        let done = done.map_err(|error| CommandError::from_execute(error, rejected))?;
+            self.opt_outs.execute::<Subscriber>(subscriber, command, context.request(Value::Null)).await?;
         let pool = &self.opt_outs.pool;
         if let Some(address) = load::<Subscriber>(pool, subscriber).await?.aggregate.address_hash {
             let open = permits::open_for_address(pool, &address).await?;

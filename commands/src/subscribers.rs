@@ -29,11 +29,13 @@ pub struct SubscriberPatch {
     pub attributes: Option<Attributes>,
 }
 
-pub(crate) fn rejected(error: SubscriberError) -> CommandError {
-    match error {
-        SubscriberError::Unknown => CommandError::NotFound("subscriber"),
-        SubscriberError::Exists => CommandError::Conflict,
-        SubscriberError::OptedOut => CommandError::forbidden("opted_out", error.to_string()),
+impl From<SubscriberError> for CommandError {
+    fn from(error: SubscriberError) -> Self {
+        match error {
+            SubscriberError::Unknown => Self::NotFound("subscriber"),
+            SubscriberError::Exists => Self::Conflict,
+            SubscriberError::OptedOut => Self::forbidden("opted_out", error.to_string()),
+        }
     }
 }
 
@@ -74,8 +76,7 @@ impl Commands {
             import_id: None,
         }));
         let request = context.request_for_new(json!({ "subscriber_id": id }));
-        let done = self.store.execute::<Subscriber>(id, add, request).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Subscriber>(id, add, request).await?)
     }
 
     /// An address that changes keeps its opt-outs; the old one stays suppressed.
@@ -99,7 +100,7 @@ impl Commands {
                 Err(eventstore::ExecuteError::Stale) if context.if_match.is_none() && tries < TRIES_MAX => {
                     tries += 1
                 }
-                done => return done.map_err(|error| CommandError::from_execute(error, rejected)),
+                done => return Ok(done?),
             }
         }
     }
@@ -141,8 +142,7 @@ impl Commands {
     ) -> Result<Done, CommandError> {
         self.require_group(group).await?;
         let join = SubscriberCommand::JoinGroup { group_id: group, consent };
-        let done = self.store.execute::<Subscriber>(subscriber, join, context.request(Value::Null)).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Subscriber>(subscriber, join, context.request(Value::Null)).await?)
     }
 
     pub async fn leave_group(
@@ -152,8 +152,7 @@ impl Commands {
         subscriber: SubscriberId,
     ) -> Result<Done, CommandError> {
         let leave = SubscriberCommand::LeaveGroup { group_id: group };
-        let done = self.store.execute::<Subscriber>(subscriber, leave, context.request(Value::Null)).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Subscriber>(subscriber, leave, context.request(Value::Null)).await?)
     }
 
     async fn check_groups(&self, groups: &[GroupId]) -> Result<(), CommandError> {

@@ -4,10 +4,12 @@ use domain::template::{Content, Template, TemplateCommand, TemplateError};
 use eventstore::{Done, ids, load};
 use serde_json::{Value, json};
 
-fn rejected(error: TemplateError) -> CommandError {
-    match error {
-        TemplateError::Unknown => CommandError::NotFound("template"),
-        TemplateError::Exists => CommandError::Conflict,
+impl From<TemplateError> for CommandError {
+    fn from(error: TemplateError) -> Self {
+        match error {
+            TemplateError::Unknown => Self::NotFound("template"),
+            TemplateError::Exists => Self::Conflict,
+        }
     }
 }
 
@@ -16,8 +18,7 @@ impl Commands {
     pub async fn create_template(&self, context: &Context, content: Content) -> Result<Done, CommandError> {
         let id = ids::new_id();
         let request = context.request_for_new(json!({ "template_id": id }));
-        let done = self.store.execute::<Template>(id, TemplateCommand::Create(content), request).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Template>(id, TemplateCommand::Create(content), request).await?)
     }
 
     pub async fn change_template(
@@ -27,16 +28,14 @@ impl Commands {
         content: Content,
     ) -> Result<Done, CommandError> {
         let change = TemplateCommand::Change(content);
-        let done = self.store.execute::<Template>(id, change, context.request(Value::Null)).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Template>(id, change, context.request(Value::Null)).await?)
     }
 
     /// Refused while a campaign that is under way uses it.
     pub async fn delete_template(&self, context: &Context, id: TemplateId) -> Result<Done, CommandError> {
         self.refuse_if_used("template_id", id).await?;
         let request = context.request(Value::Null);
-        let done = self.store.execute::<Template>(id, TemplateCommand::Delete, request).await;
-        done.map_err(|error| CommandError::from_execute(error, rejected))
+        Ok(self.store.execute::<Template>(id, TemplateCommand::Delete, request).await?)
     }
 
     /// A template by its stream: what a preview or a campaign shows is never behind.

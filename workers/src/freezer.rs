@@ -4,6 +4,7 @@
 //! Each page is a short transaction of its own. Whoever does a page again meets its dispatch's primary key, and the
 //! next page begins behind the last one recorded: so a crash or a second scheduler changes nothing.
 
+use crate::sender::describe;
 use aws_lc_rs::digest;
 use commands::{CommandError, Commands, Context};
 use domain::campaign::{Campaign, Manifest, Phase};
@@ -62,7 +63,9 @@ impl Freezer {
         .fetch_all(&self.commands.store.pool)
         .await?;
         for campaign in &freezing {
-            self.freeze(*campaign, stop).await?;
+            if let Err(error) = self.freeze(*campaign, stop).await {
+                tracing::warn!(campaign.id = %campaign, error = %describe(&error), "freezing will go on");
+            }
         }
         Ok(if freezing.is_empty() { IDLE } else { BEHIND_POLL })
     }

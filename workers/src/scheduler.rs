@@ -40,8 +40,13 @@ impl Scheduler {
     /// Begins and continues what is due; returns how long nothing will be.
     pub async fn step(&self, stop: &CancellationToken) -> Result<Duration, CommandError> {
         for campaign in self.commands.due_campaigns(DUE_AT_ONCE).await? {
-            if self.commands.begin_freezing(campaign).await?.appended {
-                tracing::info!(campaign.id = %campaign, "campaign is due");
+            match self.commands.begin_freezing(campaign).await {
+                Ok(done) if done.appended => tracing::info!(campaign.id = %campaign, "campaign is due"),
+                Ok(_) => {}
+                // One campaign's trouble must not hold up the others.
+                Err(error) => {
+                    tracing::warn!(campaign.id = %campaign, error = %describe(&error), "will be begun again");
+                }
             }
         }
         let waits = self.freezer.step(stop).await?;

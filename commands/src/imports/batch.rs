@@ -124,7 +124,8 @@ impl Commands {
         if !new.is_empty() {
             keys.extend(sealing::create(&mut tx, &self.store.master, &new).await?);
         }
-        let appends: Result<Vec<_>, _> = decided.into_iter().map(|decided| decided.into_append(&keys)).collect();
+        let appends: Result<Vec<_>, _> =
+            decided.into_iter().map(|decided| decided.into_append(&keys)).collect();
         let appended = append(&mut tx, appends?, &plan.metadata).await?;
         if !appended.lost.is_empty() {
             // Somebody else added these addresses meanwhile: decide over what they are now.

@@ -21,28 +21,79 @@ const SPELLINGS: &[(Meaning, &[&str])] = &[
     (
         Meaning::Address,
         &[
-            "email", "emailaddress", "mail", "mailaddress", "emailadresse", "mailadresse", "emailaddr", "adresseemail",
-            "adressemail", "courriel", "correo", "correoelectronico", "correoelectrónico", "emailid", "subscriberemail",
-            "contactemail", "useremail", "primaryemail",
+            "email",
+            "emailaddress",
+            "mail",
+            "mailaddress",
+            "emailadresse",
+            "mailadresse",
+            "emailaddr",
+            "adresseemail",
+            "adressemail",
+            "courriel",
+            "correo",
+            "correoelectronico",
+            "correoelectrónico",
+            "emailid",
+            "subscriberemail",
+            "contactemail",
+            "useremail",
+            "primaryemail",
         ],
     ),
-    (Meaning::Name, &["name", "fullname", "displayname", "contactname", "subscribername", "vollständigername"]),
+    (
+        Meaning::Name,
+        &["name", "fullname", "displayname", "contactname", "subscribername", "vollständigername"],
+    ),
     (
         Meaning::FirstName,
-        &["firstname", "fname", "givenname", "forename", "vorname", "prénom", "prenom", "nombre", "imię", "imie"],
+        &[
+            "firstname",
+            "fname",
+            "givenname",
+            "forename",
+            "vorname",
+            "prénom",
+            "prenom",
+            "nombre",
+            "imię",
+            "imie",
+        ],
     ),
     (
         Meaning::LastName,
-        &["lastname", "lname", "surname", "familyname", "nachname", "nomdefamille", "apellido", "apellidos", "nazwisko"],
+        &[
+            "lastname",
+            "lname",
+            "surname",
+            "familyname",
+            "nachname",
+            "nomdefamille",
+            "apellido",
+            "apellidos",
+            "nazwisko",
+        ],
     ),
     (
         Meaning::ConsentTime(0),
         &[
-            "optintime", "optindate", "optinat", "optedinat", "subscribedat", "subscribedon", "subscribedate",
-            "subscriptiondate", "signupdate", "signuptime", "signedupat",
+            "optintime",
+            "optindate",
+            "optinat",
+            "optedinat",
+            "subscribedat",
+            "subscribedon",
+            "subscribedate",
+            "subscriptiondate",
+            "signupdate",
+            "signuptime",
+            "signedupat",
         ],
     ),
-    (Meaning::ConsentTime(1), &["confirmtime", "confirmdate", "confirmedat", "confirmationtime", "confirmationdate"]),
+    (
+        Meaning::ConsentTime(1),
+        &["confirmtime", "confirmdate", "confirmedat", "confirmationtime", "confirmationdate"],
+    ),
     (
         Meaning::ConsentAddress(0),
         &["optinip", "optinipaddress", "subscribeip", "subscriptionip", "signupip", "registrationip"],
@@ -62,7 +113,16 @@ mod tests {
 
     #[test]
     fn usual_spellings_are_understood() {
-        let address = ["Email Address", "E-mail", "email", "E-Mail-Adresse", "mail", "email_address", "EMAIL", "\"Email\""];
+        let address = [
+            "Email Address",
+            "E-mail",
+            "email",
+            "E-Mail-Adresse",
+            "mail",
+            "email_address",
+            "EMAIL",
+            "\"Email\"",
+        ];
         for column in address {
             assert_eq!(meaning(column), Meaning::Address, "{column}");
         }

@@ -63,7 +63,15 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        for written in ["", "yes", "0000-00-00 00:00:00", "2020-13-01 00:00:00", "0001-01-01 00:00:00", "12:30", "1592531880"] {
+        for written in [
+            "",
+            "yes",
+            "0000-00-00 00:00:00",
+            "2020-13-01 00:00:00",
+            "0001-01-01 00:00:00",
+            "12:30",
+            "1592531880",
+        ] {
             assert_eq!(given_at(written), None, "{written}");
         }
     }
@@ -71,6 +79,10 @@ mod tests {
     #[test]
     fn network_addresses_are_read() {
         assert!(given_from("192.0.2.7").is_some() && given_from("2001:db8::1").is_some());
-        assert!(given_from("").is_none() && given_from("unknown").is_none() && given_from("192.0.2.7:80").is_none());
+        assert!(
+            given_from("").is_none()
+                && given_from("unknown").is_none()
+                && given_from("192.0.2.7:80").is_none()
+        );
     }
 }

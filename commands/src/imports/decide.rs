@@ -80,7 +80,12 @@ impl Plan {
         }
     }
 
-    async fn decide(&self, person: &mut Person, keys: &SubjectKeys, row: &Row) -> Result<Outcome, CommandError> {
+    async fn decide(
+        &self,
+        person: &mut Person,
+        keys: &SubjectKeys,
+        row: &Row,
+    ) -> Result<Outcome, CommandError> {
         match (person.is_new(), self.status) {
             (true, _) => self.add(person, row).await,
             (false, ImportedStatus::Active) => self.update(person, keys, row).await,
@@ -116,7 +121,12 @@ impl Plan {
     }
 
     /// Whoever opted out is left alone, details included.
-    async fn update(&self, person: &mut Person, keys: &SubjectKeys, row: &Row) -> Result<Outcome, CommandError> {
+    async fn update(
+        &self,
+        person: &mut Person,
+        keys: &SubjectKeys,
+        row: &Row,
+    ) -> Result<Outcome, CommandError> {
         let state = person.state();
         let left = |group: GroupId| state.groups.get(&group).is_some_and(Option::is_none);
         if state.global_opt_out || self.group.is_some_and(left) {

@@ -70,7 +70,9 @@ impl Candidate {
             at += taken;
             match step {
                 Step::Record => break,
-                Step::End => return Err("is empty: a header row and a row for each reader are expected".into()),
+                Step::End => {
+                    return Err("is empty: a header row and a row for each reader are expected".into());
+                }
                 Step::More if at == end && end < chunk.len() => {
                     return Err(format!("has a header row of more than {} KiB", HEADER_MAX_BYTES / 1024));
                 }

@@ -120,7 +120,10 @@ impl Text {
     }
 
     fn not_utf8(&self, before: &[u8]) -> String {
-        format!("is not UTF-8 in line {}: save it as UTF-8 (in Excel: \"CSV UTF-8\")", self.line_after(before))
+        format!(
+            "is not UTF-8 in line {}: save it as UTF-8 (in Excel: \"CSV UTF-8\")",
+            self.line_after(before)
+        )
     }
 
     fn line_after(&self, before: &[u8]) -> u64 {
@@ -154,7 +157,8 @@ mod tests {
 
     #[test]
     fn rows_are_counted_whatever_the_pieces() {
-        let body = "\u{feff}email,town\r\na@example.com,Łódź\r\n\r\nb@example.com,\"浩\r\n浩\"\r\nc".as_bytes();
+        let body =
+            "\u{feff}email,town\r\na@example.com,Łódź\r\n\r\nb@example.com,\"浩\r\n浩\"\r\nc".as_bytes();
         for piece in 1..body.len() {
             assert_eq!(inspect(body, piece), Ok(3), "{piece}");
         }
@@ -164,7 +168,8 @@ mod tests {
     #[test]
     fn bytes_that_are_not_utf8_are_found_with_their_line() {
         for piece in [1, 2, 3, 7, 100] {
-            let error = inspect(b"email,town\na@example.com,Rome\nb@example.com,K\xf6ln\nc", piece).unwrap_err();
+            let error =
+                inspect(b"email,town\na@example.com,Rome\nb@example.com,K\xf6ln\nc", piece).unwrap_err();
             assert!(error.contains("not UTF-8 in line 3"), "{error}");
             let error = inspect("email,town\na@example.com,Łódź".as_bytes().split_last().unwrap().1, piece);
             assert!(error.unwrap_err().contains("line 2"));

@@ -211,7 +211,10 @@ pub(super) fn is_passing(error: &CommandError) -> bool {
 
 /// Removes an upload that was promised nothing.
 pub(super) async fn drop_upload(pool: &PgPool, id: ImportId) -> Result<(), CommandError> {
-    sqlx::query("DELETE FROM imports WHERE import_id = $1 AND status = 'spooling'").bind(id).execute(pool).await?;
+    sqlx::query("DELETE FROM imports WHERE import_id = $1 AND status = 'spooling'")
+        .bind(id)
+        .execute(pool)
+        .await?;
     Ok(())
 }
 

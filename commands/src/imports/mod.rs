@@ -60,7 +60,7 @@ const HEADER_MAX_BYTES: usize = 64 * 1024;
 const ROW_MAX_BYTES: i64 = 1024 * 1024;
 /// A batch ends at whichever comes first.
 const BATCH_ROWS: usize = 1_000;
-const BATCH_BYTES: i64 = 4 * 1024 * 1024;
+const BATCH_BYTES: i64 = 1024 * 1024;
 /// Of a person's name, and of an import's own.
 const NAME_MAX_BYTES: usize = 300;
 const CONSENT_SOURCE_MAX_BYTES: usize = 200;

@@ -1,8 +1,8 @@
 //! The people whom a batch is about: loaded in three queries, and changed row by row.
 
 use super::row::{self, Row};
+use crate::SubscriberDetails;
 use crate::attributes::{self, Attributes};
-use crate::subscribers::{SubscriberDetails, rejected};
 use crate::{CommandError, Commands};
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{AddressHash, SubscriberId};
@@ -72,7 +72,11 @@ impl People {
         });
         let mut changed: Vec<Person> = people.filter(|person| person.events() > 0).collect();
         changed.sort_unstable_by_key(|person| person.id);
-        let new = changed.iter().filter(|person| !self.keys.contains_key(&person.id)).map(|person| person.id).collect();
+        let new = changed
+            .iter()
+            .filter(|person| !self.keys.contains_key(&person.id))
+            .map(|person| person.id)
+            .collect();
         (changed.into_iter().filter_map(|person| person.decided).collect(), new, self.keys)
     }
 }
@@ -101,7 +105,7 @@ impl Person {
             Some(decided) => decided.and(command).await,
             None => Decided::decide(self.id, std::mem::take(&mut self.loaded), command).await,
         };
-        self.decided = Some(decided.map_err(rejected)?);
+        self.decided = Some(decided.map_err(CommandError::from)?);
         Ok(())
     }
 
@@ -130,7 +134,8 @@ pub(super) fn merged(
     if attributes.len() > attributes::COUNT_MAX {
         return Err(format!("the person would have more than {} attributes", attributes::COUNT_MAX));
     }
-    let derived = derives_name && ["first_name", "last_name"].iter().any(|part| row.attributes.contains_key(*part));
+    let derived =
+        derives_name && ["first_name", "last_name"].iter().any(|part| row.attributes.contains_key(*part));
     let name = match derived {
         true => row::name(&full_name(&attributes))?,
         false => row.name.clone(),

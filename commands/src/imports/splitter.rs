@@ -16,7 +16,9 @@ pub(super) struct Cursor {
 pub(super) enum Malformed {
     #[error("the row that starts in line {0} is longer than 1 MiB: is a quote left open?")]
     RowTooLong(i64),
-    #[error("the file ends within a quoted field; its row starts in line {0}: is a quote left open, or the file cut off?")]
+    #[error(
+        "the file ends within a quoted field; its row starts in line {0}: is a quote left open, or the file cut off?"
+    )]
     OpenQuote(i64),
     #[error("the row that starts in line {0} is not UTF-8")]
     Text(i64),
@@ -70,12 +72,12 @@ impl Splitter {
             let step = if input.is_empty() { Step::End } else { Step::More };
             return Ok((breaks, step));
         };
-        if input.is_empty() {
-            self.check_end(start)?;
-        }
-        let input = &input[breaks..];
+        // At the end of the file: a quoted field takes a line break as its own, anything else ends with it.
+        let is_end = input.is_empty();
+        let input = if is_end { b"\n" } else { &input[breaks..] };
         let (text, ends) = (&mut self.text[self.text_bytes..], &mut self.ends[self.fields..]);
         let (result, read, written, ended) = self.csv.read_record(input, text, ends);
+        let read = if is_end { 0 } else { read };
         self.pass(&input[..read]);
         self.text_bytes += written;
         self.fields += ended;
@@ -83,6 +85,7 @@ impl Splitter {
             return Err(Malformed::RowTooLong(start.line));
         }
         let step = match result {
+            ReadRecordResult::InputEmpty if is_end => return Err(Malformed::OpenQuote(start.line)),
             ReadRecordResult::InputEmpty => Step::More,
             ReadRecordResult::OutputFull => grow(&mut self.text),
             ReadRecordResult::OutputEndsFull => grow(&mut self.ends),
@@ -126,14 +129,6 @@ impl Splitter {
             text: text.map_err(|_| Malformed::Text(self.record.line))?,
             ends: &self.ends[..self.fields],
         })
-    }
-
-    /// A quoted field takes a line break as its own, anything else ends with it.
-    fn check_end(&self, start: Cursor) -> Result<(), Malformed> {
-        match self.csv.clone().read_record(b"\n", &mut [0; 4], &mut [0; 4]).0 {
-            ReadRecordResult::Record => Ok(()),
-            _ => Err(Malformed::OpenQuote(start.line)),
-        }
     }
 
     fn pass(&mut self, bytes: &[u8]) {

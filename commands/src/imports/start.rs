@@ -62,7 +62,9 @@ impl ImportRequest {
 
 fn check_text(field: &str, text: Option<&str>, max_bytes: usize) -> Result<(), CommandError> {
     match text.is_some_and(|text| text.len() > max_bytes || text.contains(char::is_control)) {
-        true => Err(CommandError::invalid(field, format!("at most {max_bytes} bytes, and no control characters"))),
+        true => {
+            Err(CommandError::invalid(field, format!("at most {max_bytes} bytes, and no control characters")))
+        }
         false => Ok(()),
     }
 }
@@ -170,7 +172,11 @@ struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    fn new(commands: &'a Commands, context: &'a Context, request: &'a ImportRequest) -> Result<Self, CommandError> {
+    fn new(
+        commands: &'a Commands,
+        context: &'a Context,
+        request: &'a ImportRequest,
+    ) -> Result<Self, CommandError> {
         let id = ids::new_id();
         let (key, wrapped_key) = spool::new_key(&commands.store.master, id)?;
         let inspector = Inspector::default();

@@ -58,7 +58,8 @@ impl Commands {
         limit: i64,
         before: Option<ImportId>,
     ) -> Result<Vec<ImportStatus>, CommandError> {
-        let page = format!("{COLUMNS} AND ($2::uuid IS NULL OR import_id < $2) ORDER BY import_id DESC LIMIT $3");
+        let page =
+            format!("{COLUMNS} AND ($2::uuid IS NULL OR import_id < $2) ORDER BY import_id DESC LIMIT $3");
         Ok(sqlx::query_as(&page)
             .bind(REJECTED_MAX)
             .bind(before)

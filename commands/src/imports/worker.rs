@@ -55,8 +55,10 @@ impl Commands {
             }
             self.check_group_of(&plan).await?;
             // While the database writes this batch, the next one is read.
-            let (written, next) =
-                tokio::join!(self.import_batch(&plan, &batch), reader.batch(&plan.layout, &self.store.master));
+            let (written, next) = tokio::join!(
+                self.import_batch(&plan, &batch),
+                reader.batch(&plan.layout, &self.store.master)
+            );
             written?;
             if plan.status == ImportedStatus::OptedOut {
                 self.wait_for_permits(&batch.rows).await?;

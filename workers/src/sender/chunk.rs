@@ -39,7 +39,10 @@ pub async fn hand_over(
 fn is_mailers_own(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Deferred { code } => code.is_none_or(|code| code >= 500),
-        Outcome::Accepted { .. } | Outcome::NotStarted | Outcome::Rejected { .. } | Outcome::Unknown { .. } => false,
+        Outcome::Accepted { .. }
+        | Outcome::NotStarted
+        | Outcome::Rejected { .. }
+        | Outcome::Unknown { .. } => false,
     }
 }
 

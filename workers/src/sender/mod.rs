@@ -127,7 +127,9 @@ impl Sender {
                 Ok(done) if done.appended => tracing::info!(campaign.id = %campaign, "campaign completed"),
                 // Paused, cancelled or completed by another sender meanwhile.
                 Ok(_) | Err(CommandError::Forbidden { .. }) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(campaign.id = %campaign, error = %describe(&error), "will be completed again");
+                }
             }
         }
         Ok(())

@@ -94,7 +94,8 @@ impl<'a> Pass<'a> {
             }
             Authorized::Permit { permit, allowed, dispatch } => {
                 self.dispatch = dispatch;
-                let mails = composed.mails.into_iter().filter(|(index, _)| allowed.binary_search(index).is_ok());
+                let mails =
+                    composed.mails.into_iter().filter(|(index, _)| allowed.binary_search(index).is_ok());
                 self.hand_over(permit, mails.collect(), &window).await
             }
         }
@@ -107,7 +108,8 @@ impl<'a> Pass<'a> {
         window: &Window,
     ) -> Result<Chunk, CommandError> {
         let count = mails.len();
-        let HandedOver { settlement, mailer_failed } = chunk::hand_over(self.mailer, permit, mails, window).await;
+        let HandedOver { settlement, mailer_failed } =
+            chunk::hand_over(self.mailer, permit, mails, window).await;
         let had_time = window.remaining() * 2 > self.sender.commands.timing.window;
         self.size.learn(count, settlement.returned.len(), had_time);
         if let Err(down) = self.mailer.settle_barrier().await {

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use workers::mailers::Reconciled;
 
 /// Drops a sender in the middle of its calls, as a kill would, and lets another finish.
-async fn die_and_go_on(world: &World, on_unknown: OnUnknown, known: Reconciled) -> (uuid::Uuid, Arc<Scripted>) {
+async fn die_and_go_on(
+    world: &World,
+    on_unknown: OnUnknown,
+    known: Reconciled,
+) -> (uuid::Uuid, Arc<Scripted>) {
     let campaign = world.frozen_campaign(on_unknown).await;
     let dying = Scripted::accepting();
     let closed = dying.door.write().await;

@@ -123,10 +123,12 @@ impl World {
         let sequencer = Sequencer::new(store);
         let wake = Some(sequencer.head());
         tokio::spawn(sequencer.run(stop.clone()));
-        let embedded = Embedded { pool: pool.clone(), projections: projections::all(), wake, interleaving: None };
+        let embedded =
+            Embedded { pool: pool.clone(), projections: projections::all(), wake, interleaving: None };
         tokio::spawn(embedded.run(stop.clone()));
         let by = Context::system("test");
-        let group = id_of(&commands.create_group(&by, "News".into(), String::new()).await.unwrap(), "group_id");
+        let group =
+            id_of(&commands.create_group(&by, "News".into(), String::new()).await.unwrap(), "group_id");
         let content = Content {
             name: "Letter".into(),
             subject: "Hello {{ first_name }}".into(),
@@ -244,7 +246,8 @@ impl World {
                 .fetch_all(&self.pool)
                 .await
                 .unwrap();
-        let loaded = eventstore::load_many::<domain::dispatch::Dispatch>(&self.pool, &dispatches).await.unwrap();
+        let loaded =
+            eventstore::load_many::<domain::dispatch::Dispatch>(&self.pool, &dispatches).await.unwrap();
         let mut states = BTreeMap::new();
         for recipient in loaded.values().flat_map(|loaded| &loaded.aggregate.recipients) {
             let word = format!("{:?}", recipient.state).split('(').next().unwrap().to_lowercase();

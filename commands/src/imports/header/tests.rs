@@ -8,7 +8,8 @@ fn error(text: &str) -> String {
     Header::read(text.as_bytes()).map(|header| header.layout).unwrap_err()
 }
 
-const MAILCHIMP: &str = "\u{feff}Email Address,First Name,Last Name,Birthday,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,LANGUAGE\r\nana";
+const MAILCHIMP: &str =
+    "\u{feff}Email Address,First Name,Last Name,Birthday,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,LANGUAGE\r\nana";
 
 #[test]
 fn a_large_tools_export_is_understood() {
@@ -69,7 +70,13 @@ fn a_file_without_a_header_shows_nobody() {
 
 #[test]
 fn two_columns_for_one_thing_are_refused() {
-    for text in ["email,E-Mail", "email,FNAME,First Name", "email,Town,town", "email,name,Full Name", "email,First Name,first_name"] {
+    for text in [
+        "email,E-Mail",
+        "email,FNAME,First Name",
+        "email,Town,town",
+        "email,name,Full Name",
+        "email,First Name,first_name",
+    ] {
         assert!(error(text).contains("two columns"), "{text}");
     }
 }

@@ -8,7 +8,9 @@ fn read(text: &str) -> Result<Row, Rejection> {
     let mut splitter = Splitter::new(header.delimiter, header.rows);
     loop {
         let rest = &text.as_bytes()[splitter.cursor().byte as usize..];
-        if splitter.step(rest).unwrap().1 == Step::Record { break }
+        if splitter.step(rest).unwrap().1 == Step::Record {
+            break;
+        }
     }
     Row::read(splitter.record().unwrap(), &header.layout, &master)
 }
@@ -25,8 +27,10 @@ fn a_row_is_read_by_its_header() {
     );
     let row = row.ok().unwrap();
     assert_eq!(row.address.to_string(), "Ana@example.com");
-    let attributes: Vec<_> = row.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let expected = [("first_name", "Ana"), ("last_name", "O'Brien; Jr."), ("optin_time", "2020-06-19 01:58:00")];
+    let attributes: Vec<_> =
+        row.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let expected =
+        [("first_name", "Ana"), ("last_name", "O'Brien; Jr."), ("optin_time", "2020-06-19 01:58:00")];
     assert_eq!(attributes, expected);
     assert_eq!(row.given_at, Some("2020-06-19T01:58:00Z".parse().unwrap()));
     assert_eq!(row.given_from, Some("192.0.2.7".parse().unwrap()));

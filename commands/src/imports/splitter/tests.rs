@@ -86,7 +86,15 @@ fn fields_are_trimmed_and_absent_ones_empty() {
 
 fn csv_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
-        Just(","), Just("\n"), Just("\r\n"), Just("\r"), Just("\""), Just("\"\""), Just("a"), Just("é浩"), Just(" "),
+        Just(","),
+        Just("\n"),
+        Just("\r\n"),
+        Just("\r"),
+        Just("\""),
+        Just("\"\""),
+        Just("a"),
+        Just("é浩"),
+        Just(" "),
     ];
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }

@@ -51,5 +51,8 @@ async fn an_import_that_ended_cannot_be_cancelled(pool: PgPool) {
         other => panic!("{other:?}"),
     }
     let unknown = uuid::Uuid::from_u128(1);
-    assert!(matches!(commands.cancel_import(&context(), unknown).await, Err(CommandError::NotFound("import"))));
+    assert!(matches!(
+        commands.cancel_import(&context(), unknown).await,
+        Err(CommandError::NotFound("import"))
+    ));
 }

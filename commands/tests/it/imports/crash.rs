@@ -14,7 +14,11 @@ async fn assert_exact(commands: &Commands, id: ImportId, export: &Export) {
     assert_eq!(rejected_lines(commands, id).await, export.rejected);
     export.assert_found(&people(commands).await);
     assert_gates_follow(commands).await;
-    assert_eq!(rows_in(&commands.store.pool, "subject_keys").await, export.people.len() as i64, "no key is left over");
+    assert_eq!(
+        rows_in(&commands.store.pool, "subject_keys").await,
+        export.people.len() as i64,
+        "no key is left over"
+    );
     assert_eq!(rows_in(&commands.store.pool, "import_chunks").await, 0);
 }
 
@@ -34,7 +38,7 @@ async fn a_killed_import_goes_on_exactly(pool: PgPool) {
         let (mut kills, mut mid) = (0, 0);
         while !ended(&commands.import(id).await.unwrap()) {
             let stop = CancellationToken::new();
-            let polls = random.next() % 120 + 1;
+            let polls = random.next() % 60 + 1;
             match polled(pin!(commands.work_on_next_import(&stop)), polls).await {
                 Some(worked) => drop(worked.unwrap()),
                 None => kills += 1,
@@ -62,7 +66,7 @@ async fn a_worker_that_lost_its_lease_writes_nothing(pool: PgPool) {
         sqlx::query("TRUNCATE gates, subject_keys").execute(&pool).await.unwrap();
         let id = start(&commands, active(None), export.text.clone()).await;
         let mut stalled = pin!(commands.work_on_next_import(&stop));
-        let polls = random.next() % 200 + 1;
+        let polls = random.next() % 100 + 1;
         if let Some(worked) = polled(stalled.as_mut(), polls).await {
             assert_eq!(worked.unwrap(), Some(id));
             continue;
@@ -137,7 +141,10 @@ async fn a_busy_database_only_delays(pool: PgPool) {
     let id = start(&commands, active(None), "email\nana@example.com\n").await;
     let mut foreign = pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE gates IN SHARE MODE").execute(&mut *foreign).await.unwrap();
-    let worker = { let commands = commands.clone(); tokio::spawn(async move { commands.work_on_next_import(&stop).await }) };
+    let worker = {
+        let commands = commands.clone();
+        tokio::spawn(async move { commands.work_on_next_import(&stop).await })
+    };
     // End whatever waits for the foreign lock, as the time-out would.
     while !worker.is_finished() {
         sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND relation = 'gates'::regclass")

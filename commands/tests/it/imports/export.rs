@@ -14,12 +14,29 @@ const DOMAINS: [(&str, &str); 6] = [
     ("例え.example", "xn--r8jz45g.example"),
 ];
 const BAD: [&str; 10] = [
-    "", "no-at-sign", "two@@example.com", "space in@example.com", "trailing.dot.@example.com", "@example.com", "name@",
-    "name@-bad-.example", "a@b", "name@example..com",
+    "",
+    "no-at-sign",
+    "two@@example.com",
+    "space in@example.com",
+    "trailing.dot.@example.com",
+    "@example.com",
+    "name@",
+    "name@-bad-.example",
+    "a@b",
+    "name@example..com",
 ];
 const FIRST: [&str; 9] = ["", "Ana", "Bjørn", "O'Brien", "Łukasz", "浩", "  Zoë ", "محمد", "{{ 7*7 }}"];
-const LAST: [&str; 9] =
-    ["", "Müller", "Smith, Jr.", "Jones \"JJ\"", "<b>Bold</b>", "=SUM(A1:A9)", "van der Berg", "a;b", "two\r\nlines"];
+const LAST: [&str; 9] = [
+    "",
+    "Müller",
+    "Smith, Jr.",
+    "Jones \"JJ\"",
+    "<b>Bold</b>",
+    "=SUM(A1:A9)",
+    "van der Berg",
+    "a;b",
+    "two\r\nlines",
+];
 const TAGS: [&str; 6] = ["", "news", "vip,news", "a\tb", "\"", "one\n\ntwo\rthree"];
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,7 +95,9 @@ impl Writer {
             self.text("\u{feff}");
         }
         let names = self.columns.map(|column| match column {
-            Column::Address => self.random.pick(&["Email Address", "E-mail", "email", "E-Mail-Adresse", "MAIL"]),
+            Column::Address => {
+                self.random.pick(&["Email Address", "E-mail", "email", "E-Mail-Adresse", "MAIL"])
+            }
             Column::First => self.random.pick(&["First Name", "FNAME", "Vorname", "given_name"]),
             Column::Last => self.random.pick(&["Last Name", "LNAME", "Nachname", "surname"]),
             Column::Tags => self.random.pick(&["TAGS", "Tags", " tags "]),
@@ -122,7 +141,9 @@ impl Writer {
         self.end_line();
         match bad || ragged || too_long {
             true => self.reject(start),
-            false => self.take(canonical, address, &[("first_name", first), ("last_name", last), ("tags", &tags)]),
+            false => {
+                self.take(canonical, address, &[("first_name", first), ("last_name", last), ("tags", &tags)])
+            }
         }
     }
 
@@ -183,7 +204,8 @@ impl Writer {
         let is_new = !self.export.people.contains_key(&canonical);
         let person = self.export.people.entry(canonical.clone()).or_default();
         let before = person.clone();
-        let filled = values.iter().map(|(name, value)| (*name, value.trim())).filter(|(_, value)| !value.is_empty());
+        let filled =
+            values.iter().map(|(name, value)| (*name, value.trim())).filter(|(_, value)| !value.is_empty());
         person.attributes.extend(filled.map(|(name, value)| (name.to_owned(), value.to_owned())));
         if !values[0].1.trim().is_empty() || !values[1].1.trim().is_empty() {
             let part = |name: &str| person.attributes.get(name).cloned().unwrap_or_default();

@@ -64,13 +64,19 @@ async fn a_large_dirty_export_is_found_and_then_changes_nothing(pool: PgPool) {
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn rejected_rows_say_what_and_why(pool: PgPool) {
     let commands = commands(&pool);
-    let status = import(&commands, active(None), "email,town\nno-at-sign,Rome\nana@example.com,Oslo\n,\nb@example.com").await;
+    let status = import(
+        &commands,
+        active(None),
+        "email,town\nno-at-sign,Rome\nana@example.com,Oslo\n,\nb@example.com",
+    )
+    .await;
     assert_eq!(completed(&status), [1, 0, 0, 0, 3]);
     let rows = rejected(&commands, status.import_id).await;
     let found: Vec<_> = rows.iter().map(|row| (row.line, row.value.as_str())).collect();
     assert_eq!(found, [(2, "no-at-sign"), (4, ""), (5, "b@example.com")]);
     assert!(rows[0].reason.contains('@') && rows[2].reason.contains("1 fields"));
-    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT value FROM import_rejected").fetch_all(&pool).await.unwrap();
+    let stored: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT value FROM import_rejected").fetch_all(&pool).await.unwrap();
     assert!(stored.iter().all(|value| !value.windows(4).any(|part| part == b"no-a")), "values are sealed");
     let page = commands.rejected_rows(status.import_id, 2, 1).await.unwrap();
     assert_eq!(page.iter().map(|row| row.line).collect::<Vec<_>>(), [4]);
@@ -87,7 +93,8 @@ async fn a_header_alone_is_an_import_of_nobody(pool: PgPool) {
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn imported_columns_are_known_to_templates(pool: PgPool) {
     let commands = commands(&pool);
-    import(&commands, active(None), "email,FNAME,Favourite Town,OPTIN_IP\na@example.com,Ana,,192.0.2.1\n").await;
+    import(&commands, active(None), "email,FNAME,Favourite Town,OPTIN_IP\na@example.com,Ana,,192.0.2.1\n")
+        .await;
     let known = commands::attributes::known(&pool).await.unwrap();
     assert_eq!(known.into_iter().collect::<Vec<_>>(), ["favourite_town", "first_name"]);
 }

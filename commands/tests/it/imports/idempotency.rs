@@ -6,7 +6,8 @@ use sqlx::PgPool;
 const ANA: &str = "email\nana@example.com\n";
 
 fn with_key(key: &str) -> Context {
-    let key = IdempotencyKey { actor: "admin".into(), route: "import".into(), key: key.into(), body_hmac: [1; 32] };
+    let key =
+        IdempotencyKey { actor: "admin".into(), route: "import".into(), key: key.into(), body_hmac: [1; 32] };
     Context { idempotency: Some(key), ..context() }
 }
 

@@ -86,12 +86,17 @@ async fn empty_values_erase_nothing_and_others_win(pool: PgPool) {
     let details = async || person(&commands, "ana@example.com").await.details;
     import(&commands, active(None), "email,FNAME,LNAME,town\nAna@example.com,Ana,Almeida,Rome\n").await;
     assert_eq!(details().await.name.as_deref(), Some("Ana Almeida"));
-    let status = import(&commands, active(None), "email,FNAME,LNAME,town,pet\nana@example.com,Anna,,,cat\n").await;
+    let status =
+        import(&commands, active(None), "email,FNAME,LNAME,town,pet\nana@example.com,Anna,,,cat\n").await;
     assert_eq!(completed(&status), [0, 1, 0, 0, 0]);
     let found = details().await;
     assert_eq!((found.address.as_str(), found.name.as_deref()), ("Ana@example.com", Some("Anna Almeida")));
-    let attributes: Vec<_> = found.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(attributes, [("first_name", "Anna"), ("last_name", "Almeida"), ("pet", "cat"), ("town", "Rome")]);
+    let attributes: Vec<_> =
+        found.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        attributes,
+        [("first_name", "Anna"), ("last_name", "Almeida"), ("pet", "cat"), ("town", "Rome")]
+    );
     // A column for the name is the name, whatever the parts.
     import(&commands, active(None), "email,Full Name,FNAME\nana@example.com,Dr. A,A\n").await;
     assert_eq!(details().await.name.as_deref(), Some("Dr. A"));
@@ -126,11 +131,14 @@ async fn consent_is_recorded_as_the_export_has_it(pool: PgPool) {
     assert_eq!(ana.consents[1].0.source, "import");
     let (consent, from) = &person(&commands, "bo@example.com").await.consents[0];
     assert_eq!((consent.given_at, from), (None, &None));
-    let stored: String = sqlx::query_scalar("SELECT string_agg(payload::text || metadata::text, '') FROM events")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert!(!stored.contains("192.0.2.7") && !stored.contains("ana@") && stored.contains("\"actor\": \"admin\""));
+    let stored: String =
+        sqlx::query_scalar("SELECT string_agg(payload::text || metadata::text, '') FROM events")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert!(
+        !stored.contains("192.0.2.7") && !stored.contains("ana@") && stored.contains("\"actor\": \"admin\"")
+    );
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -148,7 +156,7 @@ async fn a_list_of_the_unsubscribed_opts_everybody_out(pool: PgPool) {
     assert!(bo.state.groups.is_empty() && bo.state.global_opt_out);
     assert_eq!(completed(&import(&commands, active(Some(news)), text).await), [0, 0, 0, 4, 0]);
     let channels: Vec<String> =
-        sqlx::query_scalar("SELECT payload->>'channel' FROM events WHERE event_type = 'SubscriberOptedOut'")
+        sqlx::query_scalar("SELECT payload->'SubscriberOptedOut'->>'channel' FROM events WHERE event_type = 'SubscriberOptedOut'")
             .fetch_all(&pool)
             .await
             .unwrap();
@@ -187,7 +195,10 @@ async fn imported_opt_outs_wait_for_calls_under_way(pool: PgPool) {
         Vec::new(),
     );
     let id = start(&slow, opted_out(), ANA).await;
-    let worker = { let slow = slow.clone(); tokio::spawn(async move { work(&slow).await }) };
+    let worker = {
+        let slow = slow.clone();
+        tokio::spawn(async move { work(&slow).await })
+    };
     let counted = async || slow.import(id).await.unwrap().rows == 1;
     while !counted().await {
         tokio::task::yield_now().await;

@@ -16,7 +16,8 @@ async fn refused(commands: &Commands, request: ImportRequest, text: impl Into<By
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_body_that_is_no_export_is_refused_at_once(pool: PgPool) {
     let commands = commands(&pool);
-    let utf_16: Vec<u8> = "\u{feff}email\na@example.com\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf_16: Vec<u8> =
+        "\u{feff}email\na@example.com\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let late = |end: &[u8]| {
         let mut text = b"email,town\n".to_vec();
         (0..30_000).for_each(|n| text.extend(format!("reader{n}@example.com,Rome\n").into_bytes()));

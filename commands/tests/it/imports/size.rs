@@ -82,6 +82,9 @@ async fn speed(pool: PgPool) {
         let status = commands.import(id).await.unwrap();
         let mebibytes = memory("VmHWM:") >> 20;
         println!("{run}: {:?} spooled in {spooled:?}", completed(&status));
-        println!("{run}: {:.0} rows/s in {seconds:.1} s, {mebibytes} MiB at the most", status.rows as f64 / seconds);
+        println!(
+            "{run}: {:.0} rows/s in {seconds:.1} s, {mebibytes} MiB at the most",
+            status.rows as f64 / seconds
+        );
     }
 }

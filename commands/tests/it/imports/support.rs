@@ -136,7 +136,10 @@ pub async fn people(commands: &Commands) -> BTreeMap<String, Person> {
         let canonical = EmailAddress::parse(&details.address).unwrap().canonical();
         let consents = events.iter().filter_map(|event| consent(key, event)).collect();
         let events = events.iter().map(kind).collect();
-        assert!(people.insert(canonical, Person { id, details, state, events, consents }).is_none(), "one each");
+        assert!(
+            people.insert(canonical, Person { id, details, state, events, consents }).is_none(),
+            "one each"
+        );
     }
     people
 }
@@ -192,9 +195,10 @@ pub async fn rows_in(pool: &PgPool, table: &str) -> i64 {
     sqlx::query_scalar(&format!("SELECT count(*) FROM {table}")).fetch_one(pool).await.unwrap()
 }
 
-/// As if the worker that has it had been dead for long.
+/// As if whoever has them had been dead for long; those within a batch's transaction are left.
 pub async fn expire_leases(pool: &PgPool) {
-    let expire = "UPDATE imports SET leased_until = clock_timestamp() - interval '1 second' WHERE leased_until IS NOT NULL";
+    let expire = "UPDATE imports SET leased_until = clock_timestamp() - interval '1 second' WHERE import_id IN (
+        SELECT import_id FROM imports WHERE leased_until IS NOT NULL FOR UPDATE SKIP LOCKED)";
     sqlx::query(expire).execute(pool).await.unwrap();
 }
 

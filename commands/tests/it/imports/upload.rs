@@ -6,6 +6,7 @@ use futures::channel::mpsc;
 use sqlx::PgPool;
 use std::convert::Infallible;
 use std::pin::pin;
+use std::time::Duration;
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn an_import_says_what_it_is(pool: PgPool) {
@@ -23,7 +24,8 @@ async fn an_import_says_what_it_is(pool: PgPool) {
     assert_eq!((status.bytes_read, status.bytes_total), (6, text.len() as i64));
     assert_eq!((status.name.as_deref(), status.group), (Some("readers.csv"), Some(group)));
     assert_eq!((status.imported_as.as_str(), status.consent_source.as_str()), ("active", "shop"));
-    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT sealed FROM import_chunks").fetch_all(&pool).await.unwrap();
+    let stored: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT sealed FROM import_chunks").fetch_all(&pool).await.unwrap();
     assert!(stored.iter().all(|chunk| !chunk.windows(4).any(|part| part == b"ana@")), "the spool is sealed");
     work(&commands).await;
     let status = commands.import(id).await.unwrap();
@@ -59,7 +61,8 @@ async fn a_dead_uploads_leftovers_are_swept(pool: PgPool) {
         let text = format!("email\n{}", "ana@example.com\n".repeat(40_000));
         send.try_send(Ok(text.into())).unwrap();
         while rows_in(&pool, "import_chunks").await < 2 {
-            assert!(polled(upload.as_mut(), 5).await.is_none());
+            let waiting = tokio::time::timeout(Duration::from_millis(5), upload.as_mut()).await;
+            assert!(waiting.is_err());
         }
     }
     assert!(commands.imports(50, None).await.unwrap().is_empty());
