@@ -32,7 +32,7 @@ impl<T: Input> FromRequest<App> for Call<T> {
             return Err(ApiError::UnsupportedMediaType("send application/json"));
         }
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, T::MAX_BYTES).await?;
+        let bytes = read(app, &parts.headers, body, T::MAX_BYTES).await?;
         Ok(Self { context: context::of(app, &parts, &[&bytes])?, body: json::parse(&bytes)? })
     }
 }
@@ -49,7 +49,7 @@ impl FromRequest<App> for Bare {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, JSON_MAX_BYTES).await?;
+        let bytes = read(app, &parts.headers, body, JSON_MAX_BYTES).await?;
         if !bytes.is_empty() {
             json::parse::<Nothing>(&bytes)?;
         }
@@ -57,17 +57,27 @@ impl FromRequest<App> for Bare {
     }
 }
 
-pub(crate) async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Vec<u8>, ApiError> {
-    let too_large = || ApiError::TooLarge { max_bytes: max_bytes as u64 };
+/// All of a body, bounded in size and time.
+pub(crate) async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    max_bytes: usize,
+) -> Result<Vec<u8>, ApiError> {
     if content_length(headers).is_some_and(|length| length > max_bytes as u64) {
-        return Err(too_large());
+        return Err(ApiError::TooLarge { max_bytes: max_bytes as u64 });
     }
+    let read = tokio::time::timeout(app.config.body_time, collect(body, max_bytes)).await;
+    read.unwrap_or(Err(ApiError::Stalled))
+}
+
+async fn collect(body: Body, max_bytes: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| ApiError::Malformed("the body broke off".to_owned()))?;
         if bytes.len() + chunk.len() > max_bytes {
-            return Err(too_large());
+            return Err(ApiError::TooLarge { max_bytes: max_bytes as u64 });
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -25,6 +25,8 @@ pub struct ApiConfig {
     pub import_max_bytes: u64,
     /// An upload that brings nothing for this long is given up.
     pub upload_idle: Duration,
+    /// Any other body has to be there within this time.
+    pub body_time: Duration,
     /// Everything else is given up after this time, streams of answers apart.
     pub request_timeout: Duration,
     /// How long a query waits until its read model has what `Postledger-Position` names.
@@ -48,6 +50,7 @@ impl ApiConfig {
             postal_address: None,
             import_max_bytes: 1024 * 1024 * 1024,
             upload_idle: Duration::from_secs(30),
+            body_time: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
             position_wait: Duration::from_secs(5),
             streams_max: 100,

@@ -18,19 +18,21 @@ const KEY_MAX_BYTES: usize = 200;
 pub(crate) fn of(app: &App, parts: &Parts, parts_of_body: &[&[u8]]) -> Result<Context, ApiError> {
     let principal = parts.extensions.get::<Principal>().unwrap_or(&Principal::Nobody);
     let route = format!("{} {}", parts.method, parts.uri.path());
-    let (actor, key_actor) = actors(principal);
+    let (_, key_actor) = actors(principal);
     let idempotency = key(parts)?.map(|key| {
         let mut mac = vec![route.as_bytes()];
         mac.extend_from_slice(parts_of_body);
         let body_hmac = app.commands.store.master.body_mac(&mac);
         IdempotencyKey { actor: key_actor, route, key, body_hmac }
     });
-    Ok(Context {
-        actor: actor.to_owned(),
-        request_id: parts.extensions.get::<RequestId>().map(|id| id.0),
-        idempotency,
-        if_match: etag::if_match(&parts.headers)?,
-    })
+    Ok(Context { idempotency, if_match: etag::if_match(&parts.headers)?, ..plain(parts) })
+}
+
+/// Of a command that is the same however often it comes.
+pub(crate) fn plain(parts: &Parts) -> Context {
+    let (actor, _) = actors(parts.extensions.get::<Principal>().unwrap_or(&Principal::Nobody));
+    let request_id = parts.extensions.get::<RequestId>().map(|id| id.0);
+    Context { actor: actor.to_owned(), request_id, ..Context::default() }
 }
 
 /// The word that is recorded, and whose keys are whose: each reader has their own.

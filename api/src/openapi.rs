@@ -67,7 +67,8 @@ pub(crate) fn frame() -> OpenApi {
 pub(crate) fn complete(paths: &mut Paths, access: Access, kind: Kind) {
     for (path, item) in &mut paths.paths {
         let has_id = path.contains('{');
-        for operation in operations(item) {
+        for (method, operation) in operations(item) {
+            operation.operation_id = Some(operation_id(method, path));
             secure(operation, access);
             match kind {
                 Kind::Plain => {}
@@ -83,8 +84,16 @@ pub(crate) fn complete(paths: &mut Paths, access: Access, kind: Kind) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let PathItem { get, post, put, patch, delete, .. } = item;
+    let methods = [("get", get), ("post", post), ("put", put), ("patch", patch), ("delete", delete)];
+    methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// `get_emails_id_report`: what generated clients call it.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |id, word| format!("{id}_{word}"))
 }
 
 fn secure(operation: &mut Operation, access: Access) {

@@ -119,7 +119,7 @@ async fn post(State(app): State<App>, reader: Reader, request: Request) -> Resul
 }
 
 async fn by_json(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
-    let (parts, bytes) = whole(request, OptOutInput::MAX_BYTES).await?;
+    let (parts, bytes) = whole(app, request, OptOutInput::MAX_BYTES).await?;
     let context = context::of(app, &parts, &[&bytes])?;
     let scope = scope(app, json::parse(&bytes)?).await?;
     let done = opt_out(app, &context, reader, scope, Channel::PreferencePage).await?;
@@ -153,8 +153,9 @@ async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
 }
 
 async fn by_form(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
-    let (parts, bytes) = whole(request, FORM_MAX_BYTES).await?;
-    let context = context::of(app, &parts, &[&bytes])?;
+    let (parts, bytes) = whole(app, request, FORM_MAX_BYTES).await?;
+    // Nothing that a header says keeps a form from opting out.
+    let context = context::plain(&parts);
     let scope = reader.claims.group.map_or(Scope::Global, |group| Scope::Groups(vec![group]));
     if is_one_click(&parts, bytes).await? {
         let done = opt_out(app, &context, reader, scope, Channel::OneClick).await?;
@@ -184,9 +185,9 @@ async fn opt_out(
     Ok(app.commands.opt_out(context, OptOut { subscriber, scope, channel, origin: reader.origin }).await?)
 }
 
-async fn whole(request: Request, max_bytes: usize) -> Result<(Parts, Vec<u8>), ApiError> {
+async fn whole(app: &App, request: Request, max_bytes: usize) -> Result<(Parts, Vec<u8>), ApiError> {
     let (parts, body) = request.into_parts();
-    let bytes = body::read(&parts.headers, body, max_bytes).await?;
+    let bytes = body::read(app, &parts.headers, body, max_bytes).await?;
     Ok((parts, bytes))
 }
 

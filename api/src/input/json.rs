@@ -111,12 +111,12 @@ mod tests {
             (
                 r#"{"name": "x", "inner": {"source": "s", "word": "both"}}"#,
                 "inner.word",
-                "is not one of `hold`, `resend`",
+                "is not `hold` or `resend`",
             ),
             (
                 r#"{"name": "x", "inner": {"source": "s", "word": "both"}}"#,
                 "inner.word",
-                "is not one of `hold`, `resend`",
+                "is not `hold` or `resend`",
             ),
         ];
         for (json, field, reason) in cases {

@@ -41,7 +41,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             while let Some(source) = cause.source() {
                 cause = source;
             }
-            ApiError::Invalid(vec![field_error("", &cause.to_string())])
+            // With the parameter before it, where one is to blame.
+            let message = cause.to_string();
+            let (path, message) = message.split_once(": ").unwrap_or(("", &message));
+            ApiError::Invalid(vec![field_error(path, message)])
         })
     }
 }

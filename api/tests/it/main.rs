@@ -1,0 +1,26 @@
+//! The API as its clients see it: through the router, on a real Postgres, with the sequencer and the projectors
+//! running as they do in one process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access;
+mod bodies;
+mod conventions;
+mod emails;
+mod groups;
+mod health;
+mod idempotency;
+mod imports;
+mod logs;
+mod one_click;
+mod openapi;
+mod page;
+mod position;
+mod preferences;
+mod progress;
+mod recipients;
+mod seed;
+mod server;
+mod subscribers;
+mod support;
+mod templates;

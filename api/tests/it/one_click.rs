@@ -1,0 +1,111 @@
+//! One click in a mail program (RFC 8058).
+
+use crate::support::{Answer, TestApp};
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+const FORM: &str = "List-Unsubscribe=One-Click";
+const MULTIPART: &str = "multipart/form-data; boundary=----b0undary";
+
+fn multipart() -> String {
+    format!(
+        "------b0undary\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n------b0undary--\r\n"
+    )
+}
+
+/// As a mailbox provider sends it: from somewhere, without key and cookie.
+async fn click(app: &TestApp, token: &str, content_type: &str, body: &str) -> Answer {
+    let call = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
+    call.header("origin", "https://provider.example").body(content_type, body.to_owned()).send().await
+}
+
+async fn channels(app: &TestApp, reader: Uuid) -> Vec<(String, String)> {
+    sqlx::query_as(
+        "SELECT payload #>> '{SubscriberOptedOut,channel}', payload #>> '{SubscriberOptedOut,scope}' FROM events
+         WHERE event_type = 'SubscriberOptedOut' AND aggregate_id = $1 ORDER BY sequence",
+    )
+    .bind(reader.to_string())
+    .fetch_all(&app.pool)
+    .await
+    .unwrap()
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn one_click_opts_out_of_the_links_group_in_both_encodings(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (a, b) = (app.group("A").await, app.group("B").await);
+    let forms = [("application/x-www-form-urlencoded", FORM.to_owned()), (MULTIPART, multipart())];
+    for (index, (content_type, body)) in forms.into_iter().enumerate() {
+        let reader = app.subscriber(&format!("reader{index}@example.com"), &[a, b]).await;
+        let token = app.token(reader, Some(a));
+        let answer = click(&app, &token, content_type, &body).await.ok(200);
+        assert!(!answer.headers.contains_key("set-cookie") && !answer.headers.contains_key("location"));
+        assert!(!answer.position().is_empty());
+        let shown = app.get("/preferences").bearer(&token).send().await.ok(200).json();
+        assert_eq!(shown["global_opt_out"], false);
+        assert_eq!(
+            (&shown["groups"][0]["subscribed"], &shown["groups"][1]["subscribed"]),
+            (&json!(false), &json!(true))
+        );
+        // Once more: the same answer, and nothing new.
+        click(&app, &token, content_type, &body).await.ok(200);
+        let recorded = channels(&app, reader).await;
+        assert_eq!(
+            recorded,
+            [("one_click".to_owned(), json!({ "groups": [a] }).to_string().replace(':', ": "))]
+        );
+    }
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_link_of_no_group_opts_out_of_everything(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let reader = app.subscriber("reader@example.com", &[]).await;
+    click(&app, &app.token(reader, None), "application/x-www-form-urlencoded", FORM).await.ok(200);
+    assert_eq!(channels(&app, reader).await, [("one_click".to_owned(), "global".to_owned())]);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_reader_with_several_links_opts_out_by_each(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (a, b) = (app.group("A").await, app.group("B").await);
+    let reader = app.subscriber("reader@example.com", &[a, b]).await;
+    for group in [a, b] {
+        // The same key, should a gateway send one: what it means is the link's.
+        let call =
+            app.post(&format!("/emails/unsubscribe?token={}", app.token(reader, Some(group)))).anonymous();
+        call.key("same").form(FORM).send().await.ok(200);
+    }
+    assert_eq!(channels(&app, reader).await.len(), 2);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn forms_that_are_broken_or_too_large_change_nothing(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let token = app.token(app.subscriber("reader@example.com", &[]).await, None);
+    let events = app.events().await;
+    click(&app, &token, "multipart/form-data", &multipart()).await.problem(400);
+    click(&app, &token, "multipart/form-data; boundary=other", &multipart()).await.problem(400);
+    click(&app, &token, MULTIPART, "nonsense").await.problem(400);
+    click(&app, &token, "application/x-www-form-urlencoded", &"x".repeat(20_000)).await.problem(413);
+    click(&app, &token, "text/plain", FORM).await.problem(415);
+    // Not quite the form of the standard, and from elsewhere.
+    for form in ["", "List-Unsubscribe=one-click", "list-unsubscribe=One-Click", "List-Unsubscribe=", "a=b"] {
+        click(&app, &token, "application/x-www-form-urlencoded", form).await.ok(403);
+    }
+    for bad in ["", "x", &format!("{token}x")] {
+        let answer = click(&app, bad, "application/x-www-form-urlencoded", FORM).await.ok(401);
+        assert!(answer.header("content-type").starts_with("text/html"));
+    }
+    assert_eq!(app.events().await, events);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn no_header_keeps_a_click_from_counting(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let reader = app.subscriber("reader@example.com", &[]).await;
+    let call = app.post(&format!("/emails/unsubscribe?token={}", app.token(reader, None))).anonymous();
+    call.header("if-match", "\"99\"").key(&"k".repeat(300)).form(FORM).send().await.ok(200);
+    assert_eq!(channels(&app, reader).await.len(), 1);
+}

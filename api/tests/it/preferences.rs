@@ -1,0 +1,203 @@
+//! What readers see and decide by a link's token.
+
+use crate::support::TestApp;
+use eventstore::clock;
+use mail::links::PreferenceClaims;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// A reader of two groups.
+async fn reader(app: &TestApp) -> (Uuid, [Uuid; 2]) {
+    let groups = [app.group("A letter").await, app.group("B letter").await];
+    (app.subscriber("reader@example.com", &groups).await, groups)
+}
+
+async fn preferences(app: &TestApp, token: &str) -> Value {
+    app.get("/preferences").bearer(token).send().await.ok(200).json()
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn preferences_are_shown_masked(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, b]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let expected = json!({
+        "subscriber": { "email_masked": "r•••@example.com" },
+        "global_opt_out": false,
+        "groups": [
+            { "group_id": a, "name": "A letter", "subscribed": true },
+            { "group_id": b, "name": "B letter", "subscribed": true },
+        ],
+    });
+    assert_eq!(preferences(&app, &token).await, expected);
+    let in_query = app.get(&format!("/preferences?token={token}")).anonymous().send().await;
+    assert_eq!(in_query.ok(200).json(), expected);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_opt_out_by_json_is_seen_at_once(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, b]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let opt_out = |body: Value| app.post("/emails/unsubscribe").bearer(&token).json(body).send();
+    let done = opt_out(json!({ "groups": [b] })).await.ok(204);
+    assert!(done.body.is_empty() && !done.position().is_empty());
+    let shown = preferences(&app, &token).await;
+    assert_eq!((&shown["global_opt_out"], &shown["groups"][0]["subscribed"]), (&json!(false), &json!(true)));
+    assert_eq!(shown["groups"][1]["subscribed"], false);
+
+    opt_out(json!({ "global": true })).await.ok(204);
+    let shown = preferences(&app, &token).await;
+    assert_eq!((&shown["global_opt_out"], &shown["groups"][0]["subscribed"]), (&json!(true), &json!(false)));
+    // Again is fine, and nothing new.
+    let events = app.events().await;
+    opt_out(json!({ "global": true })).await.ok(204);
+    let by_query = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
+    by_query.json(json!({ "global": true })).send().await.ok(204);
+    assert_eq!(app.events().await, events);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_opt_out_records_where_it_came_from_sealed(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, _]) = reader(&app).await;
+    let opt_out = app.post("/emails/unsubscribe").bearer(&app.token(reader, Some(a)));
+    let opt_out = opt_out.header("user-agent", "Reader/1.0 (secret)").json(json!({ "global": true }));
+    opt_out.send().await.ok(204);
+    let (payload, metadata): (Value, Value) = sqlx::query_as(
+        "SELECT payload, metadata FROM events WHERE event_type = 'SubscriberOptedOut' AND aggregate_id = $1",
+    )
+    .bind(reader.to_string())
+    .fetch_one(&app.pool)
+    .await
+    .unwrap();
+    let text = payload.to_string();
+    assert!(
+        text.contains("preference_page") && text.contains("user_agent") && !text.contains("secret"),
+        "{text}"
+    );
+    assert!(text.contains(&Uuid::from_u128(77).to_string()), "the campaign is recorded: {text}");
+    assert_eq!(metadata["actor"], "reader");
+    assert!(metadata["request_id"].as_str().unwrap().parse::<Uuid>().is_ok());
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn bad_opt_outs_are_refused(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, _]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let events = app.events().await;
+    let opt_out = |body: Value| app.post("/emails/unsubscribe").bearer(&token).json(body).send();
+    opt_out(json!({ "global": false })).await.invalid(&["groups"]);
+    opt_out(json!({})).await.invalid(&["groups"]);
+    opt_out(json!({ "groups": [] })).await.invalid(&["groups"]);
+    opt_out(json!({ "groups": ["x"] })).await.invalid(&["groups[0]"]);
+    opt_out(json!({ "groups": [a, Uuid::from_u128(1)] })).await.invalid(&["groups[1]"]);
+    opt_out(json!({ "groups": vec![a; 101] })).await.invalid(&["groups"]);
+    opt_out(json!({ "global": "yes" })).await.invalid(&["global"]);
+    opt_out(json!({ "global": true, "bogus": 1 })).await.invalid(&["bogus"]);
+    app.post("/emails/unsubscribe").bearer(&token).body("application/json", "{").send().await.problem(400);
+    app.post("/emails/unsubscribe").bearer(&token).body("text/plain", "x").send().await.problem(415);
+    assert_eq!(app.events().await, events);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn tampered_and_foreign_tokens_open_nothing(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, _]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let events = app.events().await;
+    let (head, signature) = token.rsplit_once('.').unwrap();
+    let flipped = if signature.starts_with('A') {
+        signature.replacen('A', "B", 1)
+    } else {
+        format!("A{}", &signature[1..])
+    };
+    let (_, payload) = head.split_once('.').unwrap();
+    let none = format!("eyJhbGciOiJub25lIiwidHlwIjoicHJlZmVyZW5jZStqd3QifQ.{payload}.");
+    let bad = [
+        format!("{head}.{flipped}"),
+        format!("{head}."),
+        none,
+        head.to_owned(),
+        "x".into(),
+        "x".repeat(4_000),
+    ];
+    for token in &bad {
+        app.get("/preferences").bearer(token).send().await.problem(401);
+        app.get(&format!("/preferences?token={token}")).anonymous().send().await.problem(401);
+        let opt_out =
+            app.post("/emails/unsubscribe").bearer(token).json(json!({ "global": true })).send().await;
+        assert_eq!(opt_out.header("www-authenticate"), "Bearer");
+        opt_out.problem(401);
+        let preferences = json!({ "global_opt_out": true });
+        app.put("/preferences").bearer(token).json(preferences).send().await.problem(401);
+    }
+    // A bad header is not saved by a good query.
+    let both = app.get(&format!("/preferences?token={token}")).bearer("x").send().await;
+    both.problem(401);
+    assert_eq!(app.events().await, events);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn preferences_are_set(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, b]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let put = |body: Value| app.put("/preferences").bearer(&token).json(body).send();
+    let wanted = json!({ "global_opt_out": false, "groups": [{ "group_id": a, "subscribed": false }] });
+    assert!(!put(wanted).await.ok(204).position().is_empty());
+    let shown = preferences(&app, &token).await;
+    assert_eq!(
+        (&shown["groups"][0]["subscribed"], &shown["groups"][1]["subscribed"]),
+        (&json!(false), &json!(true))
+    );
+    let back = json!({ "global_opt_out": true, "groups": [{ "group_id": a, "subscribed": true }] });
+    put(back).await.ok(204);
+    assert_eq!(preferences(&app, &token).await["global_opt_out"], true);
+    put(json!({ "global_opt_out": false })).await.ok(204);
+    let shown = preferences(&app, &token).await;
+    assert_eq!(
+        (&shown["groups"][0]["subscribed"], &shown["groups"][1]["subscribed"]),
+        (&json!(true), &json!(true))
+    );
+
+    let foreign = app.group("Of others").await;
+    put(json!({ "global_opt_out": false, "groups": [{ "group_id": foreign, "subscribed": true }] }))
+        .await
+        .invalid(&["groups[0].group_id"]);
+    put(json!({ "groups": [] })).await.invalid(&["global_opt_out"]);
+    put(json!({ "global_opt_out": false, "groups": [{ "group_id": b }] }))
+        .await
+        .invalid(&["groups[0].subscribed"]);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_old_link_only_opts_out(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, _]) = reader(&app).await;
+    let issued_at = clock::now().timestamp() - 367 * 24 * 3600;
+    let token = app.token_of(PreferenceClaims {
+        subscriber: reader,
+        campaign: None,
+        group: Some(a),
+        dispatch: None,
+        issued_at,
+    });
+    app.get("/preferences").bearer(&token).send().await.problem(401);
+    let preferences = json!({ "global_opt_out": false, "groups": [{ "group_id": a, "subscribed": true }] });
+    app.put("/preferences").bearer(&token).json(preferences).send().await.problem(401);
+    let page = app.get(&format!("/emails/unsubscribe?token={token}")).anonymous().send().await.ok(200);
+    assert!(!page.text().contains("example.com"), "an old link shows nobody's address");
+    app.post("/emails/unsubscribe").bearer(&token).json(json!({ "groups": [a] })).send().await.ok(204);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_token_of_nobody_finds_nobody(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let token = app.token(Uuid::from_u128(404), None);
+    app.get("/preferences").bearer(&token).send().await.problem(404);
+    app.post("/emails/unsubscribe").bearer(&token).json(json!({ "global": true })).send().await.problem(404);
+    app.get(&format!("/emails/unsubscribe?token={token}")).anonymous().send().await.ok(404);
+}

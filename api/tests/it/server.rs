@@ -1,0 +1,135 @@
+//! Over a socket, as it is served.
+
+use crate::support::{KEY, TestApp};
+use sqlx::PgPool;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+async fn serve(app: &TestApp) -> (SocketAddr, JoinHandle<std::io::Result<()>>, CancellationToken) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), app.shutdown.clone());
+    (address, tokio::spawn(api::serve(listener, app.router.clone(), stop.clone())), stop)
+}
+
+/// Sends a request and reads up to the body's end; `Content-Length` is there on all of ours that are asked here.
+async fn ask(stream: &mut TcpStream, head: &str, body: &str) -> String {
+    stream
+        .write_all(
+            format!("{head}\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+        )
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let read =
+            tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "the connection ended: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head
+            .to_ascii_lowercase()
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        if body.len() >= length.unwrap_or(0) {
+            return text;
+        }
+    }
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_connection_serves_one_request_after_another(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (address, _server, _stop) = serve(&app).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for _ in 0..3 {
+        let answer = ask(&mut stream, "GET /health/live HTTP/1.1", "").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.to_ascii_lowercase().contains("\r\ndate: "),
+            "{answer}"
+        );
+    }
+    let post =
+        format!("POST /groups HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json");
+    assert!(ask(&mut stream, &post, "{\"name\":\"x\"}").await.starts_with("HTTP/1.1 201"));
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn the_readers_network_address_is_recorded_sealed(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let reader = app.subscriber("reader@example.com", &[]).await;
+    let (address, _server, _stop) = serve(&app).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let token = app.token(reader, None);
+    let head = format!(
+        "POST /emails/unsubscribe?token={token} HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded"
+    );
+    assert!(ask(&mut stream, &head, "List-Unsubscribe=One-Click").await.starts_with("HTTP/1.1 200"));
+    let origin: serde_json::Value = sqlx::query_scalar(
+        "SELECT payload #> '{SubscriberOptedOut,origin}' FROM events WHERE event_type = 'SubscriberOptedOut'",
+    )
+    .fetch_one(&app.pool)
+    .await
+    .unwrap();
+    let sealed = origin["source_address"].as_str().unwrap().to_owned();
+    assert!(!sealed.contains("127.0.0.1"));
+    let keys = eventstore::sealing::fetch(&app.pool, &app.commands.store.master, &[reader]).await.unwrap();
+    let opened = keys[&reader].open("source_address", &domain::Personal::Sealed(sealed)).unwrap();
+    assert_eq!(opened, "127.0.0.1");
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_is_under_way_is_finished_and_nothing_new_is_taken(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (address, server, stop) = serve(&app).await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    ask(&mut idle, "GET /health/live HTTP/1.1", "").await;
+    // Its head is there, its body is not.
+    let mut busy = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /groups HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{{\"name\""
+    );
+    busy.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stop.cancel();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(TcpStream::connect(address).await.is_err(), "a new connection was taken");
+    assert!(!server.is_finished());
+    busy.write_all(b":\"x\"}").await.unwrap();
+    let mut answer = String::new();
+    busy.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn large_heads_are_refused(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (address, _server, _stop) = serve(&app).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let headers: String = (0..200).map(|number| format!("X-{number}: x\r\n")).collect();
+    stream
+        .write_all(format!("GET /health/live HTTP/1.1\r\n{headers}Host: x\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn slow_heads_are_cut_off(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (address, _server, _stop) = serve(&app).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nX-Slow: ").await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(25), stream.read_to_end(&mut answer)).await;
+    ended.expect("the connection was held for ever").unwrap();
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}

@@ -1,0 +1,271 @@
+//! One API with everything that fills its read models, and requests as a client writes them.
+
+use api::{AdminKey, ApiConfig, Deps};
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use commands::{Commands, Timing};
+use eventstore::keys::MasterKey;
+use eventstore::sequencer::Sequencer;
+use eventstore::{Store, clock};
+use mail::links::{LinkKey, LinkKeys, PreferenceClaims};
+use projections::Embedded;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+pub const KEY: &str = "test-admin-key-0123456789";
+pub const ORIGIN: &str = "https://mail.example.org";
+const MASTER: &str = "5f0e1d2c3b4a59687786a5b4c3d2e1f0f1e2d3c4b5a697887766554433221100";
+const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+pub struct TestApp {
+    pub router: Router,
+    pub pool: PgPool,
+    pub commands: Commands,
+    pub links: Arc<LinkKeys>,
+    pub shutdown: CancellationToken,
+    _stop: Option<DropGuard>,
+}
+
+impl TestApp {
+    pub async fn new(pool: PgPool) -> Self {
+        Self::with(pool, |_| {}).await
+    }
+
+    pub async fn with(pool: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let mut app = Self::without_projectors(pool, change).await;
+        let stop = CancellationToken::new();
+        let sequencer = Sequencer::new(app.commands.store.clone());
+        let embedded = Embedded {
+            pool: app.pool.clone(),
+            projections: projections::all(),
+            wake: Some(sequencer.head()),
+            interleaving: None,
+        };
+        tokio::spawn(sequencer.run(stop.clone()));
+        tokio::spawn(embedded.run(stop.clone()));
+        app._stop = Some(stop.drop_guard());
+        app
+    }
+
+    /// Nothing fills the read models.
+    pub async fn without_projectors(pool: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(MASTER).unwrap()));
+        let timing = Timing { window: Duration::from_millis(200), margin: Duration::from_millis(50) };
+        let commands = Commands::new(store, pool.clone(), timing, vec!["outbox".into(), "null".into()]);
+        let links = Arc::new(LinkKeys::new(vec![LinkKey { kid: "t-1".into(), secret: [7; 32] }]).unwrap());
+        let mut config = ApiConfig::new(ORIGIN.parse().unwrap(), AdminKey::new(KEY).unwrap());
+        change(&mut config);
+        let shutdown = CancellationToken::new();
+        let router = api::router(Deps {
+            commands: commands.clone(),
+            pool: pool.clone(),
+            link_keys: links.clone(),
+            config,
+            shutdown: shutdown.clone(),
+        });
+        Self { router, pool, commands, links, shutdown, _stop: None }
+    }
+
+    pub fn call(&self, method: Method, path: &str) -> Call {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        Call { router: self.router.clone(), request }.bearer(KEY)
+    }
+
+    pub fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str) -> Call {
+        self.call(Method::POST, path)
+    }
+
+    pub fn put(&self, path: &str) -> Call {
+        self.call(Method::PUT, path)
+    }
+
+    pub fn patch(&self, path: &str) -> Call {
+        self.call(Method::PATCH, path)
+    }
+
+    pub fn delete(&self, path: &str) -> Call {
+        self.call(Method::DELETE, path)
+    }
+
+    /// Every event that was ever appended, counted.
+    pub async fn events(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The token of a link in a mail to this reader.
+    pub fn token(&self, subscriber: Uuid, group: Option<Uuid>) -> String {
+        self.token_of(PreferenceClaims {
+            subscriber,
+            campaign: Some(Uuid::from_u128(77)),
+            group,
+            dispatch: Some(Uuid::from_u128(78)),
+            issued_at: clock::now().timestamp(),
+        })
+    }
+
+    pub fn token_of(&self, claims: PreferenceClaims) -> String {
+        self.links.sign_preference(&claims).unwrap()
+    }
+
+    pub async fn group(&self, name: &str) -> Uuid {
+        self.post("/groups").json(json!({ "name": name })).send().await.id("group_id")
+    }
+
+    pub async fn subscriber(&self, email: &str, groups: &[Uuid]) -> Uuid {
+        let new = json!({ "email": email, "groups": groups, "consent": { "source": "test" } });
+        self.post("/subscribers").json(new).send().await.id("subscriber_id")
+    }
+
+    pub async fn template(&self) -> Uuid {
+        let template =
+            json!({ "name": "Letter", "subject": "Hello {{ first_name }}", "html": "<p>Hello</p>" });
+        self.post("/templates").json(template).send().await.id("template_id")
+    }
+
+    pub async fn campaign(&self) -> Uuid {
+        let (template, group) = (self.template().await, self.group("Readers").await);
+        let draft = json!({ "template": template, "group": group });
+        self.post("/emails").json(draft).send().await.id("campaign_id")
+    }
+}
+
+/// One request.
+pub struct Call {
+    router: Router,
+    request: Request<Body>,
+}
+
+impl Call {
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request.headers_mut().insert(name, value.parse().unwrap());
+        self
+    }
+
+    pub fn without(mut self, name: &'static str) -> Self {
+        self.request.headers_mut().remove(name);
+        self
+    }
+
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn anonymous(self) -> Self {
+        self.without("authorization")
+    }
+
+    pub fn key(self, key: &str) -> Self {
+        self.header("idempotency-key", key)
+    }
+
+    pub fn position(self, position: &str) -> Self {
+        self.header("postledger-position", position)
+    }
+
+    pub fn body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self.header("content-type", content_type)
+    }
+
+    pub fn json(self, body: Value) -> Self {
+        self.body("application/json", body.to_string())
+    }
+
+    pub fn form(self, body: &str) -> Self {
+        self.body("application/x-www-form-urlencoded", body.to_owned())
+    }
+
+    /// The answer before its body.
+    pub async fn open(self) -> axum::response::Response {
+        self.router.oneshot(self.request).await.unwrap()
+    }
+
+    pub async fn send(self) -> Answer {
+        let (parts, body) = self.open().await.into_parts();
+        let body = to_bytes(body, ANSWER_MAX_BYTES).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
+    }
+
+    pub fn position(&self) -> String {
+        self.header("postledger-position").to_owned()
+    }
+
+    /// The id that a 201 or a 202 gave.
+    pub fn id(&self, field: &str) -> Uuid {
+        assert!(self.status.is_success(), "{self:?}");
+        self.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {self:?}")).parse().unwrap()
+    }
+
+    #[track_caller]
+    pub fn ok(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+
+    /// Checks that it is a whole problem document.
+    #[track_caller]
+    pub fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["request_id"], self.header("x-request-id"));
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].is_string(), "{member}: {problem}");
+        }
+        problem
+    }
+
+    /// A 422 that names exactly these fields.
+    #[track_caller]
+    pub fn invalid(&self, fields: &[&str]) -> Value {
+        let problem = self.problem(422);
+        let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("no errors: {problem}"));
+        let named: Vec<&str> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
+        assert_eq!(named, fields, "{problem}");
+        assert!(errors.iter().all(|error| error["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
+        problem
+    }
+}
+
+/// Asks until it is so, or for ten seconds.
+pub async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    for _ in 0..500 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never came to be: {what}");
+}
