@@ -31,27 +31,16 @@ impl Follower {
         &self.consumer
     }
 
+    /// Everything up to this position was read.
     pub fn cursor(&self) -> i64 {
         self.cursor
     }
 
-    /// The next events up to a position that the log has reached; what other consumers did already is left out, so
-    /// that none does not mean the end: see [`Self::cursor`].
+    /// The next events up to a position that the log has reached. None does not mean the end: see [`Self::cursor`].
     pub async fn read(&mut self, until: i64) -> Result<Vec<LogEvent>, ConsumeError> {
-        if self.cursor >= until {
-            return Ok(Vec::new());
-        }
-        let projection = self.consumer.projection();
-        let limit = projection.batch_max();
-        let mut events =
-            feed::read(&self.pool, projection.types(), self.cursor, until, limit.try_into().unwrap_or(i64::MAX))
-                .await?;
-        self.cursor = match events.last() {
-            Some(last) if events.len() >= limit => last.position,
-            _ => until,
-        };
-        events.retain(|event| event.position > self.consumer.checkpoint(&event.aggregate_type, event.slot));
-        Ok(events)
+        let read = read(&self.pool, self.consumer.projection().as_ref(), self.cursor, until).await?;
+        self.cursor = read.up_to;
+        Ok(read.events)
     }
 
     pub async fn deliver(&mut self, batch: Vec<LogEvent>) -> Result<Delivery, ConsumeError> {
@@ -61,4 +50,50 @@ impl Follower {
         }
         Ok(delivery)
     }
+
+    /// Delivers a batch while it reads the next one.
+    pub async fn deliver_and_read(
+        &mut self,
+        batch: Vec<LogEvent>,
+        until: i64,
+    ) -> Result<Vec<LogEvent>, ConsumeError> {
+        let projection = self.consumer.projection().clone();
+        let reading = read(&self.pool, projection.as_ref(), self.cursor, until);
+        let (delivery, next) = tokio::join!(self.consumer.deliver(batch), reading);
+        let (delivery, next) = (delivery?, next?);
+        match delivery {
+            Delivery::Done => {
+                self.cursor = next.up_to;
+                Ok(next.events)
+            }
+            Delivery::Raced => {
+                self.cursor = self.consumer.done_up_to().await?;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+struct Read {
+    events: Vec<LogEvent>,
+    up_to: i64,
+}
+
+async fn read(
+    pool: &PgPool,
+    projection: &dyn Projection,
+    after: i64,
+    until: i64,
+) -> Result<Read, ConsumeError> {
+    if after >= until {
+        return Ok(Read { events: Vec::new(), up_to: after });
+    }
+    let limit = projection.batch_max();
+    let events =
+        feed::read(pool, projection.types(), after, until, limit.try_into().unwrap_or(i64::MAX)).await?;
+    let up_to = match events.last() {
+        Some(last) if events.len() >= limit => last.position,
+        _ => until,
+    };
+    Ok(Read { events, up_to })
 }

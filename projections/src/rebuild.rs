@@ -56,11 +56,13 @@ pub async fn rebuild(
     let until = feed::head(pool).await?.position;
     reset(pool, projection.as_ref()).await?;
     let mut follower = Follower::start(pool.clone(), projection.clone()).await?;
-    while follower.cursor() < until {
-        let batch = follower.read(until).await?;
-        follower.deliver(batch).await?;
-        progress(Progress { position: follower.cursor().min(until), until });
+    let mut batch = Vec::new();
+    while !batch.is_empty() || follower.cursor() < until {
+        let done = follower.cursor();
+        batch = follower.deliver_and_read(batch, until).await?;
+        progress(Progress { position: done.min(until), until });
     }
+    progress(Progress { position: until, until });
     let dead_letters = sqlx::query_scalar("SELECT count(*) FROM dead_letters WHERE projection = $1")
         .bind(name)
         .fetch_one(pool)

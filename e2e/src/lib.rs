@@ -1,0 +1,50 @@
+//! What the end-to-end tests stand on: a real stack of processes on a real Postgres, a client that speaks REST alone,
+//! ledgers of every hand-over outside of the processes under test, and a dirty subscriber export.
+//!
+//! Nothing here knows a crate of the product. Postgres is read where a promise is about what was recorded
+//! ([`Trail`]), and written by the tests that damage something.
+//!
+//! The environment says where things are; `./run test` sets it:
+//! - `POSTLEDGER_TEST_POSTGRES`: URL of a superuser. Each stack makes a database of its own and drops it.
+//! - `POSTLEDGER_TEST_BINARY`: the built `postledger`; else the one beside the test's own binary.
+//! - `POSTLEDGER_TEST_PYTHON`: a Python with aiosmtpd; else `/usr/bin/python3`.
+//! - `POSTLEDGER_TEST_SEED`: repeats a run; else a new one is drawn and printed.
+
+// A test's helper says what went wrong by a panic, and observes with clocks of its own.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod client;
+mod database;
+mod export;
+mod html;
+mod ledger;
+mod mail;
+mod process;
+mod random;
+mod smtp;
+mod stack;
+mod temp;
+mod trail;
+mod wait;
+
+pub use client::{Answer, Campaign, Client, Draft, Import, Recipient, RejectedRow, Report};
+pub use export::{Export, Reader};
+pub use ledger::{Handover, Outbox};
+pub use mail::Mail;
+pub use random::Random;
+pub use smtp::{Smtp, SmtpOptions};
+pub use stack::{Settings, Stack};
+pub use trail::{DispatchTrail, Trail};
+pub use wait::{eventually, stays};
+
+use chrono::{DateTime, Utc};
+
+/// The clock of this machine, which ledgers and the database use as well.
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// An id that nothing has.
+pub fn new_id() -> uuid::Uuid {
+    uuid::Uuid::new_v4()
+}

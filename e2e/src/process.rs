@@ -1,0 +1,75 @@
+//! A process under test: killed with its value.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// Of each log, on a failure.
+const SHOWN_LINES: usize = 40;
+const SHOWN_BYTES: usize = 300;
+
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Its output goes into `log`, behind what is there. Its input stays open until its value is dropped.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        let output = File::options().create(true).append(true).open(log).unwrap();
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
+        Self { name: name.to_owned(), child, log: log.to_owned() }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// kill -9, and gone when this returns.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGSTOP, SIGCONT, SIGTERM. std can only kill, so the shell's builtin sends them.
+    pub fn signal(&mut self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{}: {kill} failed", self.name);
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    pub async fn wait(&mut self, within: Duration) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        crate::eventually(&what, within, async || self.child.try_wait().unwrap()).await
+    }
+
+    fn show_log(&self) {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("--- the end of {}'s log, {} lines:", self.name, lines.len());
+        for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
+            eprintln!("{}", &line[..line.floor_char_boundary(SHOWN_BYTES)]);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            self.show_log();
+        }
+    }
+}

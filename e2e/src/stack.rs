@@ -1,0 +1,217 @@
+//! A stack: a database, keys, an outbox, and processes of the real binary.
+
+use crate::client::Client;
+use crate::database::Database;
+use crate::ledger::Outbox;
+use crate::process::Process;
+use crate::temp::TempDir;
+use crate::trail::Trail;
+use crate::{Smtp, eventually};
+use sqlx::PgPool;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Keys that no log, table or answer may show: the log test looks for this one.
+pub const ADMIN_KEY: &str = "e2e-administrator-key-0123456789abcdef";
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// One stack at a time: the tests measure time, and machines have two cores.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Settings as `config.default.toml` names them: `send.window_ms`.
+#[derive(Debug, Clone, Default)]
+pub struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    pub fn new() -> Self {
+        Self::default().set("log.filter", "info")
+    }
+
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        let name = format!("POSTLEDGER_{}", key.to_uppercase().replace('.', "__"));
+        self.0.insert(name, value.to_string());
+        self
+    }
+
+    /// Sends by this server, with time-outs that a test can wait for.
+    pub fn smtp(self, server: &Smtp) -> Self {
+        self.set("send.mailer", "smtp")
+            .set("send.postal_address", "Postledger Press, 1 Ledger Lane, Exampleton")
+            .set("smtp.host", "127.0.0.1")
+            .set("smtp.port", server.port)
+            .set("smtp.tls", "none")
+            .set("smtp.connections", 4)
+            .set("smtp.connect_timeout_seconds", 2)
+            .set("smtp.command_timeout_seconds", 2)
+            .set("smtp.message_timeout_seconds", 3)
+    }
+}
+
+/// Fields are dropped in this order: processes first, the turn last.
+pub struct Stack {
+    processes: BTreeMap<String, Process>,
+    settings: Settings,
+    port: u16,
+    database: Database,
+    dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stack {
+    /// With one process for everything, ready.
+    pub async fn start(settings: Settings) -> Self {
+        let mut stack = Self::prepare(settings).await;
+        stack.serve("server", "").await;
+        stack.ready().await;
+        stack
+    }
+
+    /// Without any process yet; migrated.
+    pub async fn prepare(settings: Settings) -> Self {
+        let turn = TURN.lock().await;
+        let dir = TempDir::new("stack");
+        let database = Database::create().await;
+        let port = free_port();
+        std::fs::write(dir.path().join("admin-key"), ADMIN_KEY).unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let settings = settings
+            .set("database.url", &database.url)
+            .set("keys.master_key_file", path("master-key"))
+            .set("api.admin_key_file", path("admin-key"))
+            .set("api.listen", format!("127.0.0.1:{port}"))
+            .set("api.public_url", format!("http://127.0.0.1:{port}"))
+            .set("outbox.dir", path("outbox"));
+        let processes = BTreeMap::new();
+        let stack = Self { processes, settings, port, database, dir, _turn: turn };
+        stack.operate(&["keys", "generate", &stack.dir.path().join("master-key").display().to_string()]);
+        stack.operate(&["migrate"]);
+        stack
+    }
+
+    /// Starts a process; no roles are all of them. One of that name that runs is a mistake of the test.
+    pub async fn serve(&mut self, name: &str, roles: &str) {
+        assert!(!self.processes.contains_key(name), "{name} runs already");
+        let mut command = self.command();
+        command.arg("serve");
+        if !roles.is_empty() {
+            command.args(["--roles", roles]);
+        }
+        let log = self.log_file(name);
+        self.processes.insert(name.to_owned(), Process::start(name, &mut command, &log));
+    }
+
+    /// Waits until the API says that it is ready.
+    pub async fn ready(&mut self) {
+        let health = Client::public(&self.url());
+        eventually("the server is ready", READY_WITHIN, async || {
+            for process in self.processes.values_mut() {
+                if let Some(status) = process.ended() {
+                    panic!("{} ended by itself: {status}", process.name());
+                }
+            }
+            health.try_once("/health/ready").await.filter(|status| *status == 200).map(drop)
+        })
+        .await;
+    }
+
+    pub fn process(&mut self, name: &str) -> &mut Process {
+        self.processes.get_mut(name).unwrap_or_else(|| panic!("no process {name} runs"))
+    }
+
+    /// kill -9, and everything that the database still had of it has ended.
+    pub async fn kill(&mut self, name: &str) {
+        self.process(name).kill();
+        self.processes.remove(name);
+        if self.processes.is_empty() {
+            self.database.without_processes().await;
+        }
+    }
+
+    /// SIGTERM; answers how it ended.
+    pub async fn terminate(&mut self, name: &str, within: Duration) -> std::process::ExitStatus {
+        self.process(name).signal("TERM");
+        let status = self.process(name).wait(within).await;
+        self.processes.remove(name);
+        status
+    }
+
+    /// An operator's command, which has to succeed.
+    pub fn operate(&self, arguments: &[&str]) -> String {
+        let output = self.try_operate(arguments);
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "postledger {arguments:?}: {}: {text}", output.status);
+        text
+    }
+
+    pub fn try_operate(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("POSTLEDGER_"))
+        {
+            command.env_remove(name);
+        }
+        // A relative path in the defaults must not reach the repository.
+        command.envs(&self.settings.0).current_dir(self.dir.path());
+        command
+    }
+
+    /// For processes that are started from now on.
+    pub fn set(&mut self, key: &str, value: impl ToString) {
+        self.settings = std::mem::take(&mut self.settings).set(key, value);
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The administrator.
+    pub fn client(&self) -> Client {
+        Client::new(&self.url(), ADMIN_KEY)
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.database.pool
+    }
+
+    pub fn trail(&self) -> Trail {
+        Trail::new(&self.database.pool)
+    }
+
+    pub fn outbox(&self) -> Outbox {
+        Outbox::new(self.dir.path().join("outbox"))
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn log_file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.log"))
+    }
+}
+
+/// A port that was free a moment ago: the processes under test take a fixed one, so that they can be started again.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn binary() -> PathBuf {
+    let binary = match std::env::var_os("POSTLEDGER_TEST_BINARY") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let test = std::env::current_exe().unwrap();
+            test.ancestors().nth(2).unwrap().join("postledger")
+        }
+    };
+    let binary = std::path::absolute(binary).unwrap();
+    assert!(binary.is_file(), "{} is missing: build it, or set POSTLEDGER_TEST_BINARY", binary.display());
+    binary
+}

@@ -1,0 +1,24 @@
+//! The whole product over REST, on a real Postgres, with processes that are really killed.
+//!
+//! One module for each promise; what they share is in the library. Sizes are constants at each module's top, made for
+//! two cores and a debug build. Run one of them: `./run test --test it opt_out_race`.
+
+// A test says what went wrong by a panic, and its futures hold whole stacks.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::large_futures)]
+
+mod account;
+mod scene;
+
+mod bad_input;
+mod campaign_flow;
+mod crash;
+mod dead_letters;
+mod logs;
+mod mailer_down;
+mod opt_out_race;
+mod pause_and_cancel;
+mod read_your_writes;
+mod restart;
+mod schedule;
+mod schedulers;
+mod smtp_answers;

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Fails where a crate depends on one that it may not know: dependencies point from the edges to the domain, never back."""
+import json
+import subprocess
+import sys
+
+# What each crate may depend on, tests included. A crate may always use what its own dependencies may.
+MAY = {
+    "domain": set(),
+    "eventstore": {"domain"},
+    "mail": {"domain"},
+    "commands": {"eventstore"},
+    "projections": {"eventstore"},
+    "workers": {"commands", "projections", "mail"},
+    "api": {"commands", "projections", "mail"},
+    "postledger": {"workers", "api"},
+    "e2e": {"postledger"},
+}
+IO = {"axum", "hyper", "reqwest", "sqlx", "tokio"}
+# Crates from elsewhere that only some may use, their tests apart: `domain` and `mail` do no I/O, only `api` knows HTTP.
+BANNED = {"domain": IO | {"lettre"}, "mail": IO, "eventstore": {"axum"}, "commands": {"axum"}, "projections": {"axum"}, "workers": {"axum"}}
+
+
+def reach(crate):
+    return MAY[crate].union(*(reach(below) for below in MAY[crate]))
+
+
+def main():
+    command = ["cargo", "metadata", "--no-deps", "--format-version", "1", "--locked"]
+    packages = json.loads(subprocess.check_output(command))["packages"]
+    members = {package["name"] for package in packages}
+    wrong = [f"{name} is not listed in {sys.argv[0]}" for name in members - MAY.keys()]
+    for package in packages:
+        name = package["name"]
+        for dependency in package["dependencies"]:
+            used, shipped = dependency["name"], dependency["kind"] != "dev"
+            if used in members and used not in reach(name) or shipped and used in BANNED.get(name, ()):
+                wrong.append(f"{name} may not depend on {used}")
+    print("\n".join(sorted(wrong)) or f"{len(members)} crates depend in the right direction")
+    return bool(wrong)
+
+
+sys.exit(main())
