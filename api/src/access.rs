@@ -28,7 +28,7 @@ pub(crate) enum Access {
 /// What a route is for: queries take a position, commands answer one and take an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Depends on no state of the system: health, the reference.
+    /// Has nothing to do with positions: health, the reference, what reads streams.
     Plain,
     Query,
     Command,

@@ -1,14 +1,16 @@
 //! What every request and every answer goes through: the request id, the log line, the headers, problems.
 
 use crate::problem::{self, ApiError};
+use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::middleware::Next;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use eventstore::ids;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::any::Any;
 use std::net::SocketAddr;
 use std::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
@@ -21,8 +23,16 @@ pub(crate) struct RequestId(pub Uuid);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub SocketAddr);
 
-/// The outermost layer.
-pub(crate) async fn edge(mut request: Request, next: Next) -> Response {
+/// Puts everything of this module around the routes.
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(edge))
+}
+
+async fn edge(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id));
     let span = span(&request, id);
@@ -86,15 +96,52 @@ fn set_headers(headers: &mut HeaderMap, id: Uuid) {
 
 /// The answer to a handler that panicked. Its message may hold anything and is not logged here; the panic hook has
 /// the place.
-pub(crate) fn panicked(_: Box<dyn Any + Send>) -> Response {
+fn panicked(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("a handler panicked");
     ApiError::Internal.into_response()
 }
 
-pub(crate) async fn no_route() -> ApiError {
+async fn no_route() -> ApiError {
     ApiError::NotFound("path")
 }
 
-pub(crate) async fn no_method() -> ApiError {
+async fn no_method() -> ApiError {
     ApiError::MethodNotAllowed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use http::StatusCode;
+    use tower::ServiceExt;
+
+    async fn ask(router: Router) -> (StatusCode, HeaderMap, serde_json::Value) {
+        let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+        let (parts, body) = around(router).oneshot(request).await.unwrap().into_parts();
+        let body = to_bytes(body, 10_000).await.unwrap();
+        (parts.status, parts.headers, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_tells_nothing() {
+        async fn boom() -> &'static str {
+            panic!("secret")
+        }
+        let (status, headers, problem) = ask(Router::new().route("/", get(boom))).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(problem["request_id"], headers[REQUEST_ID].to_str().unwrap());
+        assert!(!problem.to_string().contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_bare_error_of_a_library_becomes_a_problem() {
+        let bare =
+            Router::new().route("/", get(|| async { (StatusCode::BAD_REQUEST, "quotes the request") }));
+        let (status, headers, problem) = ask(bare).await;
+        assert_eq!((status, &problem["status"]), (StatusCode::BAD_REQUEST, &serde_json::json!(400)));
+        assert_eq!(headers[header::CONTENT_TYPE], problem::CONTENT_TYPE);
+        assert!(!problem.to_string().contains("quotes"));
+    }
 }

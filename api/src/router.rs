@@ -4,10 +4,9 @@ use crate::access::Routes;
 use crate::endpoints;
 use crate::state::{App, AppState, Deps};
 use crate::{edge, openapi};
-use axum::{Router, middleware};
+use axum::Router;
 use bytes::Bytes;
 use std::sync::Arc;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The whole API.
@@ -20,10 +19,5 @@ pub fn router(deps: Deps) -> Router {
     let document = serde_json::to_vec(&document).unwrap_or_default();
     // Nobody else sets it.
     let _ = app.openapi.set(Bytes::from(document));
-    router
-        .fallback(edge::no_route)
-        .method_not_allowed_fallback(edge::no_method)
-        .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(middleware::from_fn(edge::edge))
-        .with_state(app)
+    edge::around(router).with_state(app)
 }

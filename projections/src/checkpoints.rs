@@ -51,7 +51,8 @@ impl Checkpoints {
         let mut by_type: HashMap<_, HashMap<_, _>> =
             projection.types().iter().map(|name| (*name, HashMap::new())).collect();
         for row in rows {
-            let (Some(name), Some(slot), Some(position)) = (row.aggregate_type, row.slot, row.position) else {
+            let (Some(name), Some(slot), Some(position)) = (row.aggregate_type, row.slot, row.position)
+            else {
                 continue;
             };
             if let Some(slots) = by_type.get_mut(name.as_str()) {
@@ -124,8 +125,10 @@ impl Checkpoints {
         projection: &str,
         steps: &[Advance],
     ) -> Result<bool, sqlx::Error> {
-        let (first, further): (Vec<Advance>, Vec<Advance>) = steps.iter().partition(|step| step.believed == 0);
-        Ok(self.make(tx, projection, &first, INSERT).await? && self.make(tx, projection, &further, UPDATE).await?)
+        let (first, further): (Vec<Advance>, Vec<Advance>) =
+            steps.iter().partition(|step| step.believed == 0);
+        Ok(self.make(tx, projection, &first, INSERT).await?
+            && self.make(tx, projection, &further, UPDATE).await?)
     }
 
     async fn make(

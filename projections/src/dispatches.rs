@@ -51,7 +51,11 @@ fn restore(row: &Row) -> Dispatch {
 }
 
 /// Applies an event that must follow the dispatch's last one.
-pub(crate) fn apply(dispatch: &mut Dispatch, event: &LogEvent, decoded: DispatchEvent) -> Result<(), ApplyError> {
+pub(crate) fn apply(
+    dispatch: &mut Dispatch,
+    event: &LogEvent,
+    decoded: DispatchEvent,
+) -> Result<(), ApplyError> {
     streams::check_follows(dispatch.version, event)?;
     if matches!(decoded, DispatchEvent::Planned { .. }) != (dispatch.version == 0) {
         return Err(ApplyError::event(event, "a dispatch is planned first, and once"));
@@ -68,7 +72,8 @@ pub(crate) async fn store(
     if dispatches.is_empty() {
         return Ok(());
     }
-    let letters = |dispatch: &Dispatch| dispatch.recipients.iter().map(|r| letter(r.state)).collect::<String>();
+    let letters =
+        |dispatch: &Dispatch| dispatch.recipients.iter().map(|r| letter(r.state)).collect::<String>();
     let upsert = format!(
         "INSERT INTO {table} (dispatch_id, campaign_id, page, version, cancelled, states)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::boolean[], $6::text[])

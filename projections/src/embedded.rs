@@ -118,7 +118,8 @@ impl Loop {
             self.forget_held();
             follower.restart().await?;
         }
-        let room = self.interleaving.as_ref().is_none_or(|i| i.held() < HELD_BATCHES * self.projection.batch_max());
+        let room =
+            self.interleaving.as_ref().is_none_or(|i| i.held() < HELD_BATCHES * self.projection.batch_max());
         let batch = if room { follower.read(head.position).await? } else { Vec::new() };
         for delivery in self.arrange(batch) {
             if follower.deliver(delivery).await? == Delivery::Raced {

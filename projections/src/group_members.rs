@@ -83,11 +83,12 @@ async fn load(
             member.open.insert(group, joined);
         }
     }
-    let suppressed: Vec<SubscriberId> =
-        sqlx::query_scalar("SELECT subscriber_id FROM group_members_suppressed WHERE subscriber_id = ANY($1)")
-            .bind(ids)
-            .fetch_all(tx)
-            .await?;
+    let suppressed: Vec<SubscriberId> = sqlx::query_scalar(
+        "SELECT subscriber_id FROM group_members_suppressed WHERE subscriber_id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
     for subscriber in suppressed {
         if let Some(member) = members.get_mut(&subscriber) {
             member.suppressed = true;

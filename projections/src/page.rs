@@ -90,7 +90,10 @@ mod tests {
     #[test]
     fn the_last_page_has_no_cursor() {
         let slice = Slice::new(None, 2);
-        assert_eq!(slice.page(vec![9, 8, 7], |n| *n), Page { items: vec![9, 8], next_cursor: Some(Cursor(8)) });
+        assert_eq!(
+            slice.page(vec![9, 8, 7], |n| *n),
+            Page { items: vec![9, 8], next_cursor: Some(Cursor(8)) }
+        );
         assert_eq!(slice.page(vec![9, 8], |n| *n).next_cursor, None);
     }
 }

@@ -30,7 +30,8 @@ pub(crate) async fn parked(
     }
     // A replay may be about to end the parking. Its lock is waited for in one statement, and the next one looks,
     // since a statement's snapshot is older than the lock that it waited for.
-    let streams: HashSet<_> = batch.iter().map(|event| (&event.aggregate_type, &event.aggregate_id)).collect();
+    let streams: HashSet<_> =
+        batch.iter().map(|event| (&event.aggregate_type, &event.aggregate_id)).collect();
     let (types, ids): (Vec<&String>, Vec<&String>) = streams.into_iter().unzip();
     let lock = format!("{LOOK} ORDER BY aggregate_type, aggregate_id FOR SHARE");
     sqlx::query(&lock).bind(projection).bind(&types).bind(&ids).execute(&mut *tx).await?;
@@ -60,8 +61,11 @@ pub(crate) async fn park(
     .await?;
     put_aside(tx, projection, &[event], Some(reason)).await?;
     tracing::error!(
-        projection, position = event.position, aggregate.kind = event.aggregate_type,
-        aggregate.id = event.aggregate_id, reason,
+        projection,
+        position = event.position,
+        aggregate.kind = event.aggregate_type,
+        aggregate.id = event.aggregate_id,
+        reason,
         "an event cannot be applied: its stream is parked, see `postledger dead-letters list`"
     );
     Ok(())

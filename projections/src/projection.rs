@@ -49,14 +49,26 @@ impl ApplyError {
     ///
     /// Of a database error only code and constraint are kept: its text may quote values.
     pub(crate) fn events_own(&self) -> Option<String> {
-        match self {
-            Self::Event { reason, .. } => Some(reason.clone()),
-            Self::Infrastructure(sqlx::Error::Database(error)) => {
+        let error = match self {
+            Self::Event { reason, .. } => return Some(reason.clone()),
+            Self::Infrastructure(error) => error,
+        };
+        match error {
+            sqlx::Error::Database(error) => {
                 // Data exceptions and violated constraints (Postgres manual, appendix A).
                 let code = error.code().filter(|code| code.starts_with("22") || code.starts_with("23"))?;
-                Some(format!("SQLSTATE {code} {}", error.constraint().unwrap_or_default()).trim_end().to_owned())
+                Some(
+                    format!("SQLSTATE {code} {}", error.constraint().unwrap_or_default())
+                        .trim_end()
+                        .to_owned(),
+                )
             }
-            Self::Infrastructure(_) => None,
+            // It would fail for this stream for ever, and must not hold up the others.
+            sqlx::Error::ColumnDecode { index, .. } => {
+                Some(format!("column {index} of its row cannot be read"))
+            }
+            sqlx::Error::Encode(_) => Some("a value cannot be written".to_owned()),
+            _ => None,
         }
     }
 }

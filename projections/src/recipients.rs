@@ -68,11 +68,14 @@ struct Said {
 impl Said {
     fn by(event: &DispatchEvent, before: &Dispatch) -> Self {
         match event {
-            DispatchEvent::Planned { recipients, .. } => {
-                Self { indexes: (0..).take(recipients.len()).collect(), planned: recipients.clone(), ..Self::default() }
-            }
+            DispatchEvent::Planned { recipients, .. } => Self {
+                indexes: (0..).take(recipients.len()).collect(),
+                planned: recipients.clone(),
+                ..Self::default()
+            },
             DispatchEvent::Authorized { recipients, consents, suppressed, rejected, .. } => {
-                let consents = recipients.iter().copied().zip(consents.iter().map(|c| c.cast_signed())).collect();
+                let consents =
+                    recipients.iter().copied().zip(consents.iter().map(|c| c.cast_signed())).collect();
                 Self { consents, ..Self::of(&[recipients], &[suppressed, rejected]) }
             }
             DispatchEvent::Settled { accepted, rejected, unknown, returned, deferred, .. } => {

@@ -59,8 +59,8 @@ pub(crate) struct Span {
 impl Span {
     pub fn after<E>(known: Option<Self>, entries: &Entries<'_, E>) -> Self {
         let Entries { first, last, .. } = entries;
-        let (created_position, created_at) =
-            known.map_or((first.position, first.recorded_at), |span| (span.created_position, span.created_at));
+        let (created_position, created_at) = known
+            .map_or((first.position, first.recorded_at), |span| (span.created_position, span.created_at));
         Self { created_position, created_at, changed_at: last.recorded_at }
     }
 }

@@ -14,7 +14,7 @@ use eventstore::{LogEvent, StoreError};
 use serde::Deserialize;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Postgres, QueryBuilder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Subscribers;
 
@@ -29,15 +29,22 @@ impl Projection for Subscribers {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["subscribers"]
+        &["subscribers", "subscribers_groups"]
     }
 
     async fn apply(&self, tx: &mut PgConnection, events: &[LogEvent]) -> Result<(), ApplyError> {
         let streams = streams::decoded::<State>(events)?;
         let mut known = load(tx, &streams::continued(&streams)).await?;
-        let folded: Result<Vec<Row>, ApplyError> =
-            streams.into_iter().map(|(id, entries)| fold(id, known.remove(&id), entries)).collect();
-        Ok(store(tx, folded?).await?)
+        let (mut rows, mut changes) = (Vec::with_capacity(streams.len()), ConsentChanges::default());
+        for (id, entries) in streams {
+            let known = known.remove(&id);
+            let before = known.as_ref().map(Row::consented).unwrap_or_default();
+            let row = fold(id, known, entries)?;
+            changes.compare(&before, &row);
+            rows.push(row);
+        }
+        store(tx, rows).await?;
+        Ok(changes.store(tx).await?)
     }
 }
 
@@ -58,7 +65,17 @@ struct Row {
     span: Span,
 }
 
-async fn load(tx: &mut PgConnection, ids: &[SubscriberId]) -> Result<BTreeMap<SubscriberId, Row>, sqlx::Error> {
+impl Row {
+    /// The groups with a consent on record.
+    fn consented(&self) -> BTreeSet<GroupId> {
+        self.groups.iter().filter(|(_, consent)| consent.is_some()).map(|(group, _)| *group).collect()
+    }
+}
+
+async fn load(
+    tx: &mut PgConnection,
+    ids: &[SubscriberId],
+) -> Result<BTreeMap<SubscriberId, Row>, sqlx::Error> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -68,7 +85,11 @@ async fn load(tx: &mut PgConnection, ids: &[SubscriberId]) -> Result<BTreeMap<Su
 }
 
 /// The row after these events, by the aggregate's own rules.
-fn fold(id: SubscriberId, known: Option<Row>, entries: Entries<'_, SubscriberEvent>) -> Result<Row, ApplyError> {
+fn fold(
+    id: SubscriberId,
+    known: Option<Row>,
+    entries: Entries<'_, SubscriberEvent>,
+) -> Result<Row, ApplyError> {
     let (first, span) = (entries.first, Span::after(known.as_ref().map(|row| row.span), &entries));
     let mut state = known.map(state_of).unwrap_or_default();
     for (event, decoded) in entries.events {
@@ -116,16 +137,13 @@ fn sealed(event: &LogEvent, value: Personal) -> Result<String, ApplyError> {
 async fn store(tx: &mut PgConnection, rows: Vec<Row>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO subscribers (id, version, address_hash, hash_key_id, address, name, attributes,
-             global_opt_out, groups, created_position, created_at, changed_at, group_ids)
-         SELECT r.*, ARRAY(SELECT key::uuid FROM jsonb_each(r.groups) WHERE value <> 'null' ORDER BY key)
-         FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[],
-             $8::boolean[], $9::jsonb[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])
-             r (id, version, address_hash, hash_key_id, address, name, attributes,
              global_opt_out, groups, created_position, created_at, changed_at)
+         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[],
+             $8::boolean[], $9::jsonb[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])
          ON CONFLICT (id) DO UPDATE SET
              version = excluded.version, address_hash = excluded.address_hash, hash_key_id = excluded.hash_key_id,
              address = excluded.address, name = excluded.name, attributes = excluded.attributes,
-             global_opt_out = excluded.global_opt_out, groups = excluded.groups, group_ids = excluded.group_ids,
+             global_opt_out = excluded.global_opt_out, groups = excluded.groups,
              changed_at = excluded.changed_at",
     )
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
@@ -143,6 +161,36 @@ async fn store(tx: &mut PgConnection, rows: Vec<Row>) -> Result<(), sqlx::Error>
     .execute(tx)
     .await
     .map(drop)
+}
+
+/// Groups by the position at which their subscriber began.
+#[derive(Default)]
+struct ConsentChanges {
+    given: Vec<(GroupId, i64)>,
+    ended: Vec<(GroupId, i64)>,
+}
+
+impl ConsentChanges {
+    fn compare(&mut self, before: &BTreeSet<GroupId>, row: &Row) {
+        let after = row.consented();
+        let key = |group: &GroupId| (*group, row.span.created_position);
+        self.given.extend(after.difference(before).map(key));
+        self.ended.extend(before.difference(&after).map(key));
+    }
+
+    async fn store(self, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let insert = "INSERT INTO subscribers_groups (group_id, created_position)
+                      SELECT * FROM unnest($1::uuid[], $2::bigint[])";
+        let delete = "DELETE FROM subscribers_groups WHERE (group_id, created_position)
+                      IN (SELECT * FROM unnest($1::uuid[], $2::bigint[]))";
+        for (statement, changes) in [(insert, self.given), (delete, self.ended)] {
+            if !changes.is_empty() {
+                let (groups, positions): (Vec<GroupId>, Vec<i64>) = changes.into_iter().unzip();
+                sqlx::query(statement).bind(groups).bind(positions).execute(&mut *tx).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
@@ -217,7 +265,10 @@ pub async fn list(
     let mut query = QueryBuilder::<Postgres>::new(SELECT);
     query.push(" WHERE s.created_position < ").push_bind(slice.below());
     if let Some(group) = filter.group {
-        query.push(" AND s.group_ids @> ").push_bind(vec![group]);
+        query.push(
+            " AND s.created_position IN (SELECT created_position FROM subscribers_groups WHERE group_id = ",
+        );
+        query.push_bind(group).push(" AND created_position < ").push_bind(slice.below()).push(")");
     }
     if let Some(status) = &filter.status {
         query.push(" AND s.status = ").push_bind(status.as_str());

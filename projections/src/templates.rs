@@ -58,10 +58,7 @@ struct Known {
     span: Span,
 }
 
-async fn load(
-    tx: &mut PgConnection,
-    ids: &[TemplateId],
-) -> Result<BTreeMap<TemplateId, Known>, sqlx::Error> {
+async fn load(tx: &mut PgConnection, ids: &[TemplateId]) -> Result<BTreeMap<TemplateId, Known>, sqlx::Error> {
     let rows: Vec<Known> = sqlx::query_as(
         "SELECT id, version, created_position, created_at, changed_at FROM templates WHERE id = ANY($1)",
     )

@@ -37,12 +37,15 @@ pub async fn wait_for(
     let wanted = Wanted::new(models, token);
     let mut pause = FIRST_PAUSE;
     loop {
-        let look = tokio::time::timeout_at(deadline, wanted.look(pool)).await.map_err(|_| WaitError::TimedOut)??;
+        let look =
+            tokio::time::timeout_at(deadline, wanted.look(pool)).await.map_err(|_| WaitError::TimedOut)??;
         match look {
             Look { epoch, .. } if epoch != token.epoch => return Err(WaitError::ForeignEpoch),
             Look { unknown: true, .. } => return Err(WaitError::Unknown),
             Look { behind: false, .. } => return Ok(()),
-            Look { behind: true, .. } if Instant::now() + pause >= deadline => return Err(WaitError::TimedOut),
+            Look { behind: true, .. } if Instant::now() + pause >= deadline => {
+                return Err(WaitError::TimedOut);
+            }
             Look { behind: true, .. } => tokio::time::sleep(pause).await,
         }
         pause = LONGEST_PAUSE.min(pause * 2);
@@ -67,7 +70,11 @@ impl<'a> Wanted<'a> {
     fn new(models: &[&'a dyn Projection], token: &PositionToken) -> Self {
         let pairs = models.iter().flat_map(|model| model.types().iter().map(|name| (model.name(), *name)));
         let (projections, types) = pairs.unzip();
-        Self { append_ids: token.touched.iter().map(|touched| touched.append_id).collect(), projections, types }
+        Self {
+            append_ids: token.touched.iter().map(|touched| touched.append_id).collect(),
+            projections,
+            types,
+        }
     }
 
     /// Type and slot are taken from what was recorded, never from the token.

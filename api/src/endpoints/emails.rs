@@ -151,8 +151,8 @@ impl CampaignChange {
     }
 }
 
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
 struct CampaignCreated {
     campaign_id: Uuid,
     /// `draft`, or `scheduled` where a time was given.

@@ -70,8 +70,8 @@ impl GroupChange {
     }
 }
 
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
 struct GroupCreated {
     group_id: Uuid,
 }

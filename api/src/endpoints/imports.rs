@@ -71,8 +71,8 @@ impl ImportParams {
     }
 }
 
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
 struct ImportStarted {
     import_id: Uuid,
 }

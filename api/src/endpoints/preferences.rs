@@ -118,8 +118,7 @@ fn too_old() -> ApiError {
 #[serde(deny_unknown_fields)]
 struct PreferencesInput {
     /// Groups that are not named stay as they are.
-    #[serde(default)]
-    groups: Vec<PreferenceInput>,
+    groups: Option<Vec<PreferenceInput>>,
     global_opt_out: bool,
 }
 
@@ -135,7 +134,8 @@ struct PreferenceInput {
 impl PreferencesInput {
     /// A reader decides on the groups that they are shown, and on no others.
     fn check(self, shown: &BTreeMap<GroupId, String>) -> Result<(bool, Vec<(GroupId, bool)>), ApiError> {
-        if self.groups.len() > GROUPS_MAX {
+        let groups = self.groups.unwrap_or_default();
+        if groups.len() > GROUPS_MAX {
             return Err(ApiError::invalid("groups", format!("has more than {GROUPS_MAX} groups")));
         }
         let is_foreign = |(index, wanted): (usize, &PreferenceInput)| {
@@ -143,11 +143,9 @@ impl PreferencesInput {
             let reason = "is not one of the reader's groups".to_owned();
             (!shown.contains_key(&wanted.group_id)).then_some(FieldError { field, reason })
         };
-        let errors: Vec<FieldError> = self.groups.iter().enumerate().filter_map(is_foreign).collect();
+        let errors: Vec<FieldError> = groups.iter().enumerate().filter_map(is_foreign).collect();
         match errors.is_empty() {
-            true => {
-                Ok((self.global_opt_out, self.groups.iter().map(|g| (g.group_id, g.subscribed)).collect()))
-            }
+            true => Ok((self.global_opt_out, groups.iter().map(|g| (g.group_id, g.subscribed)).collect())),
             false => Err(ApiError::Invalid(errors)),
         }
     }

@@ -30,9 +30,8 @@ pub(super) struct PreviewInput {
     /// Whose fields are filled in.
     subscriber_id: Option<Uuid>,
     /// Fields that take the place of the reader's.
-    #[serde(default)]
     #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({ "first_name": "O'Brien" }))]
-    attributes: Attributes,
+    attributes: Option<Attributes>,
 }
 
 impl Input for PreviewInput {}
@@ -69,7 +68,7 @@ pub(super) async fn preview(
         Some(subscriber) => Reader::load(&app, subscriber).await?,
         None => Reader::sample(),
     };
-    reader.take(attributes::check(&attributes)?);
+    reader.take(attributes::check(&attributes.unwrap_or_default())?);
     let compiled = compile(&app, &content).await?;
     Ok(Json(render(&app, compiled, reader, content.name).await?.into()))
 }

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::CampaignId;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -36,15 +36,15 @@ struct Schedule {
 
 impl Input for Schedule {}
 
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
 struct Scheduled {
     campaign_id: Uuid,
     scheduled_for: DateTime<Utc>,
 }
 
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
 struct StatusAnswer {
     campaign_id: Uuid,
     #[schema(example = "paused")]

@@ -48,11 +48,9 @@ struct NewSubscriber {
     #[schema(example = "Ana O'Brien")]
     name: Option<String>,
     /// Texts by their names, which become snake_case.
-    #[serde(default)]
     #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({ "city": "Łódź" }))]
-    attributes: Attributes,
-    #[serde(default)]
-    groups: Vec<Uuid>,
+    attributes: Option<Attributes>,
+    groups: Option<Vec<Uuid>>,
     consent: ConsentInput,
 }
 
@@ -101,8 +99,8 @@ struct SubscriberChange {
 
 impl Input for SubscriberChange {}
 
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
 struct SubscriberCreated {
     subscriber_id: Uuid,
 }
@@ -167,6 +165,7 @@ impl SubscriberView {
 async fn create(State(app): State<App>, call: Call<NewSubscriber>) -> Result<Response, ApiError> {
     let NewSubscriber { email, name, attributes, groups, consent } = call.body;
     let consent = consent.check()?;
+    let (attributes, groups) = (attributes.unwrap_or_default(), groups.unwrap_or_default());
     let new = commands::NewSubscriber { email, name, attributes, groups, consent };
     let done = once(&app, &call.context, app.commands.add_subscriber(&call.context, new)).await?;
     Ok(respond::created(&app, done, "/subscribers", "subscriber_id"))

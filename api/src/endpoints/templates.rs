@@ -57,9 +57,8 @@ struct TemplateInput {
     /// The text part. Derived from the body where it is absent.
     text: Option<String>,
     /// Attributes that readers will have, beyond those ever imported.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>, example = json!(["city"]))]
-    attributes: Vec<String>,
+    #[schema(example = json!(["city"]))]
+    attributes: Option<Vec<String>>,
 }
 
 impl Input for TemplateInput {
@@ -93,12 +92,19 @@ impl TemplateInput {
         };
         fields.check()?;
         let preheader = preheader.filter(|line| !line.is_empty());
-        Ok(Content { name, subject, preheader, body, text: self.text, attributes: self.attributes })
+        Ok(Content {
+            name,
+            subject,
+            preheader,
+            body,
+            text: self.text,
+            attributes: self.attributes.unwrap_or_default(),
+        })
     }
 }
 
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
 struct TemplateCreated {
     template_id: Uuid,
 }

@@ -1,6 +1,6 @@
 //! Opting out: the link's page, its button, one click in a mail program (RFC 8058), and JSON.
 
-use crate::access::{Access, Routes};
+use crate::access::{Access, Kind, Routes};
 use crate::body::{self, Input, is_json};
 use crate::config::FORM_MAX_BYTES;
 use crate::context;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .query(Access::PreferenceLink, routes!(page))
+        .add(Access::PreferenceLink, Kind::Plain, routes!(page))
         .command(Access::PreferenceLink, routes!(post))
 }
 
@@ -37,17 +37,15 @@ pub(super) fn routes(app: &App) -> Routes {
 #[schema(example = json!({ "global": true }))]
 struct OptOutInput {
     /// Of everything.
-    #[serde(default)]
-    global: bool,
-    #[serde(default)]
-    groups: Vec<Uuid>,
+    global: Option<bool>,
+    groups: Option<Vec<Uuid>>,
 }
 
 impl Input for OptOutInput {}
 
 /// What a mail program sends for one click (RFC 8058). Any other form is our own page's.
 #[derive(ToSchema)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "it documents a form")]
 struct OneClickForm {
     #[schema(rename = "List-Unsubscribe", example = "One-Click")]
     list_unsubscribe: String,
@@ -127,10 +125,10 @@ async fn by_json(app: &App, reader: Reader, request: Request) -> Result<Response
 }
 
 async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
-    let OptOutInput { global, groups } = wanted;
-    if global {
+    if wanted.global == Some(true) {
         return Ok(Scope::Global);
     }
+    let groups = wanted.groups.unwrap_or_default();
     if groups.is_empty() {
         return Err(ApiError::invalid(
             "groups",

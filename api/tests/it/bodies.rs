@@ -117,3 +117,25 @@ async fn a_request_that_takes_too_long_is_given_up(pool: PgPool) {
     assert_eq!(answer.problem(503)["type"], "urn:postledger:problem:timed-out");
     assert_eq!(answer.header("retry-after"), "1");
 }
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn null_is_as_good_as_absent(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group =
+        app.post("/groups").json(json!({ "name": "A", "description": null })).send().await.id("group_id");
+    let reader = json!({ "email": "a@example.com", "name": null, "attributes": null, "groups": null,
+        "consent": { "source": "x", "wording_version": null, "given_at": null, "given_from": null } });
+    let reader = app.post("/subscribers").json(reader).send().await.id("subscriber_id");
+    let template = json!({ "name": "x", "subject": "x", "html": "x", "preheader": null, "mjml": null, "text": null,
+        "attributes": null });
+    let template = app.post("/templates").json(template).send().await.id("template_id");
+    let preview = json!({ "subscriber_id": null, "attributes": null });
+    app.post(&format!("/templates/{template}/preview")).json(preview).send().await.ok(200);
+    let email = json!({ "template": template, "group": group, "time": null, "name": null, "mailer": null, "from": null,
+        "reply_to": null, "on_unknown": null });
+    app.post("/emails").json(email).send().await.ok(201);
+    let token = app.token(reader, None);
+    let opt_out = |body| app.post("/emails/unsubscribe").bearer(&token).json(body).send();
+    opt_out(json!({ "global": null, "groups": null })).await.invalid(&["groups"]);
+    opt_out(json!({ "global": true, "groups": null })).await.ok(204);
+}

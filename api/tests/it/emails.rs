@@ -1,4 +1,4 @@
-use crate::support::{ORIGIN, TestApp, until};
+use crate::support::{ORIGIN, TestApp};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use domain::campaign::CampaignCommand;
 use eventstore::clock;
@@ -207,12 +207,9 @@ async fn an_empty_audience_completes_with_its_reason(pool: PgPool) {
     let app = TestApp::new(pool).await;
     let id = app.campaign().await;
     app.freeze(id, Vec::new()).await;
-    until("the campaign is completed", || async {
-        app.get(&format!("/emails/{id}")).send().await.ok(200).json()["status"] == "completed"
-    })
-    .await;
+    app.settled().await;
     let shown = app.get(&format!("/emails/{id}")).send().await.ok(200).json();
-    assert_eq!(shown["status_reason"], "empty_audience");
+    assert_eq!((&shown["status"], &shown["status_reason"]), (&json!("completed"), &json!("empty_audience")));
     assert_eq!(shown["audience"]["recipients"], 0);
     let report = app.get(&format!("/emails/{id}/report")).send().await.ok(200).json();
     assert_eq!((&report["planned"], &report["status_reason"]), (&json!(0), &json!("empty_audience")));

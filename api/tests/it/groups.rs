@@ -55,6 +55,7 @@ async fn a_stale_version_is_refused_and_changes_nothing(pool: PgPool) {
 async fn members_join_and_leave(pool: PgPool) {
     let app = TestApp::new(pool).await;
     let (group, ana) = (app.group("Readers").await, app.subscriber("ana@example.com", &[]).await);
+    app.settled().await;
     let members = format!("/groups/{group}/members");
     let join = |body| app.post(&members).json(body).send();
     let joined = join(json!({ "subscriber_id": ana })).await.ok(204);

@@ -143,3 +143,19 @@ async fn imports_are_listed_newest_first(pool: PgPool) {
     }
     assert_eq!(listed, ids);
 }
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_long_list_of_rejected_rows_is_whole(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let rows: String = (0..2_100).map(|number| format!("nobody-{number}\n")).collect();
+    let id = import(&app, "", format!("email\n{rows}")).await.id("import_id");
+    work(&app).await;
+    let rejected = app.get(&format!("/imports/{id}/rejected.csv")).send().await.ok(200);
+    let lines: Vec<i64> = rejected
+        .text()
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(lines, (2..=2_101).collect::<Vec<i64>>());
+}

@@ -37,6 +37,8 @@ async fn tokens_keys_and_addresses_are_in_no_log(pool: PgPool) {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .finish();
+    // While there is but one, each thread asks its own default what is of interest, and other tests' threads say: nothing.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let _guard = tracing::subscriber::set_default(subscriber);
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let reader = app.subscriber("reader@example.com", &[]).await;

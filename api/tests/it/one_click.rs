@@ -8,11 +8,8 @@ use uuid::Uuid;
 const FORM: &str = "List-Unsubscribe=One-Click";
 const MULTIPART: &str = "multipart/form-data; boundary=----b0undary";
 
-fn multipart() -> String {
-    format!(
-        "------b0undary\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n------b0undary--\r\n"
-    )
-}
+const MULTIPART_FORM: &str = "------b0undary\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\n\
+    One-Click\r\n------b0undary--\r\n";
 
 /// As a mailbox provider sends it: from somewhere, without key and cookie.
 async fn click(app: &TestApp, token: &str, content_type: &str, body: &str) -> Answer {
@@ -35,11 +32,11 @@ async fn channels(app: &TestApp, reader: Uuid) -> Vec<(String, String)> {
 async fn one_click_opts_out_of_the_links_group_in_both_encodings(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let (a, b) = (app.group("A").await, app.group("B").await);
-    let forms = [("application/x-www-form-urlencoded", FORM.to_owned()), (MULTIPART, multipart())];
+    let forms = [("application/x-www-form-urlencoded", FORM), (MULTIPART, MULTIPART_FORM)];
     for (index, (content_type, body)) in forms.into_iter().enumerate() {
         let reader = app.subscriber(&format!("reader{index}@example.com"), &[a, b]).await;
         let token = app.token(reader, Some(a));
-        let answer = click(&app, &token, content_type, &body).await.ok(200);
+        let answer = click(&app, &token, content_type, body).await.ok(200);
         assert!(!answer.headers.contains_key("set-cookie") && !answer.headers.contains_key("location"));
         assert!(!answer.position().is_empty());
         let shown = app.get("/preferences").bearer(&token).send().await.ok(200).json();
@@ -49,7 +46,7 @@ async fn one_click_opts_out_of_the_links_group_in_both_encodings(pool: PgPool) {
             (&json!(false), &json!(true))
         );
         // Once more: the same answer, and nothing new.
-        click(&app, &token, content_type, &body).await.ok(200);
+        click(&app, &token, content_type, body).await.ok(200);
         let recorded = channels(&app, reader).await;
         assert_eq!(
             recorded,
@@ -85,8 +82,8 @@ async fn forms_that_are_broken_or_too_large_change_nothing(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let token = app.token(app.subscriber("reader@example.com", &[]).await, None);
     let events = app.events().await;
-    click(&app, &token, "multipart/form-data", &multipart()).await.problem(400);
-    click(&app, &token, "multipart/form-data; boundary=other", &multipart()).await.problem(400);
+    click(&app, &token, "multipart/form-data", MULTIPART_FORM).await.problem(400);
+    click(&app, &token, "multipart/form-data; boundary=other", MULTIPART_FORM).await.problem(400);
     click(&app, &token, MULTIPART, "nonsense").await.problem(400);
     click(&app, &token, "application/x-www-form-urlencoded", &"x".repeat(20_000)).await.problem(413);
     click(&app, &token, "text/plain", FORM).await.problem(415);

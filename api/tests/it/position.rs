@@ -23,6 +23,7 @@ async fn a_query_right_after_its_command_sees_it_a_thousand_times(pool: PgPool) 
 async fn each_kind_of_thing_is_seen_at_once(pool: PgPool) {
     let app = TestApp::new(pool).await;
     let group = app.group("Readers").await;
+    app.settled().await;
     let new = json!({ "email": "ana@example.com", "groups": [group], "consent": { "source": "test" } });
     let added = app.post("/subscribers").json(new).send().await.ok(201);
     let subscriber = app.get(&format!("/subscribers/{}", added.id("subscriber_id")));

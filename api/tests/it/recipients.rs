@@ -1,6 +1,6 @@
 //! The report, and who stands behind its numbers.
 
-use crate::support::{TestApp, until};
+use crate::support::TestApp;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::collections::BTreeSet;
@@ -16,15 +16,7 @@ async fn sent(app: &TestApp) -> (Uuid, Vec<Uuid>) {
     readers.sort();
     app.freeze(id, readers.clone()).await;
     app.accept(id, 2).await;
-    until("two are accepted", || async {
-        app.get(&format!("/emails/{id}/report")).send().await.ok(200).json()["accepted"] == 2
-    })
-    .await;
-    until("everybody is listed", || async {
-        let list = app.get(&format!("/emails/{id}/recipients?state=accepted")).send().await.ok(200).json();
-        list["items"].as_array().unwrap().len() == 2
-    })
-    .await;
+    app.settled().await;
     (id, readers)
 }
 

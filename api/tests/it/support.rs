@@ -102,6 +102,17 @@ impl TestApp {
         sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&self.pool).await.unwrap()
     }
 
+    /// Waits until the read models have all that was ever appended.
+    pub async fn settled(&self) {
+        until("the read models are where the log is", || async {
+            let unnumbered: i64 =
+                sqlx::query_scalar("SELECT count(*) FROM pending").fetch_one(&self.pool).await.unwrap();
+            let lags = projections::lag(&self.pool, &projections::all()).await.unwrap();
+            unnumbered == 0 && lags.iter().all(|lag| lag.events == 0)
+        })
+        .await;
+    }
+
     /// The token of a link in a mail to this reader.
     pub fn token(&self, subscriber: Uuid, group: Option<Uuid>) -> String {
         self.token_of(PreferenceClaims {

@@ -16,94 +16,33 @@ pub(super) enum Meaning {
 /// Said to whoever uploads a file without one.
 pub(super) const ADDRESS_SPELLINGS: &str = "Email Address, E-mail, email, mail, E-Mail-Adresse";
 
-/// Compared without case, white space, underscores, hyphens, quotes and the like.
-const SPELLINGS: &[(Meaning, &[&str])] = &[
+/// Compared without case, white space, underscores, hyphens, quotes and the like. What a file may well have beside a
+/// closer spelling (a contact's address, a display name) is left out.
+const SPELLINGS: [(Meaning, &str); 8] = [
     (
         Meaning::Address,
-        &[
-            "email",
-            "emailaddress",
-            "mail",
-            "mailaddress",
-            "emailadresse",
-            "mailadresse",
-            "emailaddr",
-            "adresseemail",
-            "adressemail",
-            "courriel",
-            "correo",
-            "correoelectronico",
-            "correoelectrónico",
-            "emailid",
-            "subscriberemail",
-            "contactemail",
-            "useremail",
-            "primaryemail",
-        ],
+        "email emailaddress mail mailaddress emailaddr emailid emailadresse mailadresse adresseemail adressemail \
+         courriel correo correoelectronico correoelectrónico",
     ),
-    (
-        Meaning::Name,
-        &["name", "fullname", "displayname", "contactname", "subscribername", "vollständigername"],
-    ),
-    (
-        Meaning::FirstName,
-        &[
-            "firstname",
-            "fname",
-            "givenname",
-            "forename",
-            "vorname",
-            "prénom",
-            "prenom",
-            "nombre",
-            "imię",
-            "imie",
-        ],
-    ),
+    (Meaning::Name, "name fullname vollständigername"),
+    (Meaning::FirstName, "firstname fname givenname forename vorname prénom prenom nombre imię imie"),
     (
         Meaning::LastName,
-        &[
-            "lastname",
-            "lname",
-            "surname",
-            "familyname",
-            "nachname",
-            "nomdefamille",
-            "apellido",
-            "apellidos",
-            "nazwisko",
-        ],
+        "lastname lname surname familyname nachname nomdefamille apellido apellidos nazwisko",
     ),
     (
         Meaning::ConsentTime(0),
-        &[
-            "optintime",
-            "optindate",
-            "optinat",
-            "optedinat",
-            "subscribedat",
-            "subscribedon",
-            "subscribedate",
-            "subscriptiondate",
-            "signupdate",
-            "signuptime",
-            "signedupat",
-        ],
+        "optintime optindate optinat optedinat subscribedat subscribedon subscribedate subscriptiondate signupdate \
+         signuptime signedupat",
     ),
-    (
-        Meaning::ConsentTime(1),
-        &["confirmtime", "confirmdate", "confirmedat", "confirmationtime", "confirmationdate"],
-    ),
-    (
-        Meaning::ConsentAddress(0),
-        &["optinip", "optinipaddress", "subscribeip", "subscriptionip", "signupip", "registrationip"],
-    ),
-    (Meaning::ConsentAddress(1), &["confirmip", "confirmationip", "confirmipaddress"]),
+    (Meaning::ConsentTime(1), "confirmtime confirmdate confirmedat confirmationtime confirmationdate"),
+    (Meaning::ConsentAddress(0), "optinip optinipaddress subscribeip subscriptionip signupip registrationip"),
+    (Meaning::ConsentAddress(1), "confirmip confirmipaddress confirmationip"),
 ];
 
 pub(super) fn meaning(column: &str) -> Meaning {
     let key: String = column.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    let known = SPELLINGS.iter().find(|(_, spellings)| spellings.contains(&key.as_str()));
+    let known = SPELLINGS.iter().find(|(_, spellings)| spellings.split(' ').any(|spelling| spelling == key));
     known.map_or(Meaning::Attribute, |(meaning, _)| *meaning)
 }
 
@@ -145,8 +84,9 @@ mod tests {
 
     #[test]
     fn a_spelling_has_one_meaning() {
-        let all: Vec<&&str> = SPELLINGS.iter().flat_map(|(_, spellings)| spellings.iter()).collect();
-        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
-        assert_eq!(all.len(), distinct.len());
+        let all = || SPELLINGS.iter().flat_map(|(_, spellings)| spellings.split(' '));
+        let distinct: std::collections::BTreeSet<_> = all().collect();
+        assert_eq!(all().count(), distinct.len());
+        assert_eq!(meaning(""), Meaning::Attribute);
     }
 }

@@ -58,7 +58,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const HEADER_MAX_BYTES: usize = 64 * 1024;
 /// Longer rows mean an open quote.
 const ROW_MAX_BYTES: i64 = 1024 * 1024;
-/// A batch ends at whichever comes first.
+/// A batch ends at whichever comes first. Two are in memory: one that is written, one that is read ahead. With them are
+/// the details of the known people in a batch, bounded by what one person may have (`attributes`).
 const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: i64 = 1024 * 1024;
 /// Of a person's name, and of an import's own.

@@ -61,7 +61,7 @@ impl Commands {
             );
             written?;
             if plan.status == ImportedStatus::OptedOut {
-                self.wait_for_permits(&batch.rows).await?;
+                self.wait_for_permits(&batch.rows).await;
             }
             batch = next?;
         }
@@ -94,7 +94,8 @@ impl Commands {
     }
 
     async fn check_group_of(&self, plan: &Plan) -> Result<(), Halt> {
-        let Some(group) = plan.group else { return Ok(()) };
+        let joined = plan.group.filter(|_| plan.status == ImportedStatus::Active);
+        let Some(group) = joined else { return Ok(()) };
         match self.require_group(group).await {
             Ok(_) => Ok(()),
             Err(CommandError::NotFound(_)) => Err(Halt::Fail(REASON_GROUP_DELETED)),
@@ -102,16 +103,17 @@ impl Commands {
         }
     }
 
-    /// An opt-out's promise, for a batch of them: it committed, and now the permits that it saw open are waited out.
-    /// Neither the next batch nor the end of the import is counted before.
-    async fn wait_for_permits(&self, rows: &[Row]) -> Result<(), CommandError> {
+    /// An opt-out's promise, for a batch of them: they are committed, and now the permits that they saw open are waited
+    /// out. Neither the next batch nor the end of the import comes before. A worker that dies here is followed by
+    /// another after its lease at the earliest, which is longer.
+    async fn wait_for_permits(&self, rows: &[Row]) {
         let pool = &self.store.pool;
         let gates: Vec<i64> = rows.iter().map(|row| gate_prefix(&row.hash)).collect();
-        let open: Vec<PermitId> = sqlx::query_scalar("SELECT permit_id FROM permits WHERE gates && $1")
-            .bind(gates)
-            .fetch_all(pool)
-            .await?;
-        permits::wait(pool, &open, self.timing).await;
-        Ok(())
+        let open = sqlx::query_scalar::<_, PermitId>("SELECT permit_id FROM permits WHERE gates && $1");
+        match open.bind(gates).fetch_all(pool).await {
+            Ok(open) => permits::wait(pool, &open, self.timing).await,
+            // Where the database does not answer, the time alone decides.
+            Err(_) => tokio::time::sleep(self.timing.window + self.timing.margin).await,
+        }
     }
 }

@@ -23,7 +23,8 @@ fn six(report: &Report) -> [i64; 6] {
 }
 
 async fn reports(pool: &PgPool) -> BTreeMap<Uuid, Report> {
-    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT campaign_id FROM campaign_report").fetch_all(pool).await.unwrap();
+    let ids: Vec<Uuid> =
+        sqlx::query_scalar("SELECT campaign_id FROM campaign_report").fetch_all(pool).await.unwrap();
     let mut reports = BTreeMap::new();
     for id in ids {
         reports.extend(campaign_report::get(pool, id).await.unwrap().map(|report| (id, report)));
@@ -96,7 +97,8 @@ fn campaign(events: Vec<CampaignEvent>) -> Vec<Stored> {
 }
 
 fn frozen(recipients: u64) -> Vec<CampaignEvent> {
-    let manifest = Manifest { position: 1, template_version: 1, recipients, dispatches: 1, digest: "d".into() };
+    let manifest =
+        Manifest { position: 1, template_version: 1, recipients, dispatches: 1, digest: "d".into() };
     vec![
         CampaignEvent::Created(details()),
         CampaignEvent::Freezing { template_version: 1 },
@@ -148,7 +150,10 @@ async fn completed_is_said_once_everybodys_end_is_counted(pool: PgPool) {
     append(&pool, &dispatch(sent_to(2))).await;
     follow(&pool, &all(), None).await;
     let report = campaign_report::get(&pool, CAMPAIGN).await.unwrap().unwrap();
-    assert_eq!((report.status.as_str(), six(&report), report.late_handovers), ("completed", [0, 2, 0, 0, 0, 0], 1));
+    assert_eq!(
+        (report.status.as_str(), six(&report), report.late_handovers),
+        ("completed", [0, 2, 0, 0, 0, 0], 1)
+    );
     assert_eq!(campaigns::get(&pool, CAMPAIGN).await.unwrap().unwrap().status, "completed");
     assert!(campaigns::list(&pool, Some("sending"), Slice::new(None, 50)).await.unwrap().items.is_empty());
 }
@@ -161,8 +166,14 @@ async fn an_empty_audience_is_completed_with_its_reason(pool: PgPool) {
     follow(&pool, &all(), None).await;
     let report = campaign_report::get(&pool, CAMPAIGN).await.unwrap().unwrap();
     let campaign = campaigns::get(&pool, CAMPAIGN).await.unwrap().unwrap();
-    assert_eq!((report.status.as_str(), report.status_reason.as_deref()), ("completed", Some("empty_audience")));
-    assert_eq!((campaign.status.as_str(), campaign.status_reason.as_deref()), ("completed", Some("empty_audience")));
+    assert_eq!(
+        (report.status.as_str(), report.status_reason.as_deref()),
+        ("completed", Some("empty_audience"))
+    );
+    assert_eq!(
+        (campaign.status.as_str(), campaign.status_reason.as_deref()),
+        ("completed", Some("empty_audience"))
+    );
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -180,7 +191,8 @@ async fn a_reason_goes_with_the_state_that_it_explains(pool: PgPool) {
         assert_eq!((&campaign.status, &campaign.status_reason), (&report.status, &report.status_reason));
         seen.push((campaign.status, campaign.status_reason.unwrap_or_default()));
     }
-    let words: Vec<(&str, &str)> = seen.iter().map(|(status, reason)| (status.as_str(), reason.as_str())).collect();
+    let words: Vec<(&str, &str)> =
+        seen.iter().map(|(status, reason)| (status.as_str(), reason.as_str())).collect();
     assert_eq!(
         words,
         [

@@ -78,7 +78,10 @@ async fn a_poison_event_parks_its_stream_and_no_other(pool: PgPool) {
     consumer.deliver(read_all(&pool, &["group"]).await).await.unwrap();
     assert_eq!((kept(&pool, A).await, kept(&pool, B).await), (vec![1], vec![1, 2, 3]));
     let letters: Vec<(i64, Option<String>)> =
-        sqlx::query_as("SELECT position, error FROM dead_letters ORDER BY position").fetch_all(&pool).await.unwrap();
+        sqlx::query_as("SELECT position, error FROM dead_letters ORDER BY position")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
     assert_eq!(letters, [(2, Some("it is refused".to_owned())), (3, None), (6, None)]);
     assert_eq!(count(&pool, "parked_streams").await, 1);
 }

@@ -60,12 +60,17 @@ async fn a_replay_stops_at_what_fails_again_and_says_why(pool: PgPool) {
     picky.refused.lock().unwrap().remove("other");
     let mut refusals = Vec::new();
     let replayed =
-        dead_letters::replay(&pool, &models, Some("picky"), |refused| refusals.push(refused.clone())).await.unwrap();
+        dead_letters::replay(&pool, &models, Some("picky"), |refused| refusals.push(refused.clone()))
+            .await
+            .unwrap();
     assert_eq!((replayed.events, replayed.unparked, replayed.refused), (3, 1, 1));
     assert_eq!((refusals[0].position, refusals[0].reason.as_str()), (3, "it is refused"));
     assert_eq!(kept(&pool, A).await, [1, 2]);
     let left: Vec<(i64, bool)> =
-        sqlx::query_as("SELECT position, error IS NOT NULL FROM dead_letters ORDER BY 1").fetch_all(&pool).await.unwrap();
+        sqlx::query_as("SELECT position, error IS NOT NULL FROM dead_letters ORDER BY 1")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
     assert_eq!(left, [(3, true), (4, false)], "the reason stands with the event that it is about");
 }
 
@@ -78,7 +83,10 @@ async fn a_delivery_waits_for_a_replay_of_its_stream(pool: PgPool) {
     let mut consumer = Consumer::load(pool.clone(), picky.clone()).await.unwrap();
     let events = read_all(&pool, &["group"]).await;
     let mut delivery = tokio::spawn(async move { consumer.deliver(events).await });
-    assert!(tokio::time::timeout(Duration::from_millis(300), &mut delivery).await.is_err(), "it did not wait");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(300), &mut delivery).await.is_err(),
+        "it did not wait"
+    );
     // What a replay does in its last transaction.
     sqlx::query("DELETE FROM dead_letters").execute(&mut *replay).await.unwrap();
     sqlx::query("DELETE FROM parked_streams").execute(&mut *replay).await.unwrap();

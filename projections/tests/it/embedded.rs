@@ -81,15 +81,20 @@ async fn a_wake_up_comes_before_the_poll_and_its_end_is_survived(pool: PgPool) {
     let picky = Picky::create(&pool, &[]).await;
     let (sender, wake) = watch::channel(0);
     let stop = CancellationToken::new();
-    let carrier =
-        Embedded { pool: pool.clone(), projections: vec![picky.clone()], wake: Some(wake), interleaving: None };
+    let carrier = Embedded {
+        pool: pool.clone(),
+        projections: vec![picky.clone()],
+        wake: Some(wake),
+        interleaving: None,
+    };
     let running = tokio::spawn(carrier.run(stop.clone()));
     append(&pool, &group(A, &["a"])).await;
     sender.send_replace(1);
-    caught_up(&pool, &[picky.clone()]).await;
+    let models: [Arc<dyn Projection>; 1] = [picky];
+    caught_up(&pool, &models).await;
     drop(sender);
     append(&pool, &group(A, &["a", "b"])[1..]).await;
-    caught_up(&pool, &[picky.clone()]).await;
+    caught_up(&pool, &models).await;
     assert_eq!(kept(&pool, A).await, [1, 2]);
     stop.cancel();
     running.await.unwrap().unwrap();
@@ -110,7 +115,8 @@ async fn a_foreign_epoch_ends_the_carrier_with_an_error(pool: PgPool) {
 async fn lag_counts_what_is_left(pool: PgPool) {
     let models = all();
     append(&pool, &group(A, &["a", "b"])).await;
-    let groups = |lags: Vec<projections::Lag>| lags.into_iter().find(|lag| lag.projection == "groups").unwrap();
+    let groups =
+        |lags: Vec<projections::Lag>| lags.into_iter().find(|lag| lag.projection == "groups").unwrap();
     let behind = groups(lag(&pool, &models).await.unwrap());
     assert_eq!((behind.events, behind.oldest.is_some()), (2, true));
     follow(&pool, &models, None).await;

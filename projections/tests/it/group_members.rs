@@ -116,8 +116,11 @@ async fn an_audience_stays_while_later_events_arrive(pool: PgPool) {
     follow(&pool, &models(), None).await;
     let before = audience(&pool, NEWS, position).await;
     assert_eq!(before, ids);
-    let later: Vec<Stored> =
-        ids[..5].iter().map(|id| opted_out(*id, 2)).chain((11..20).map(|n| added(Uuid::from_u128(n)))).collect();
+    let later: Vec<Stored> = ids[..5]
+        .iter()
+        .map(|id| opted_out(*id, 2))
+        .chain((11..20).map(|n| added(Uuid::from_u128(n))))
+        .collect();
     append(&pool, &later).await;
     assert_eq!(audience(&pool, NEWS, position).await, before, "what came later need not be done");
     follow(&pool, &models(), None).await;

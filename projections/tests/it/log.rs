@@ -79,7 +79,7 @@ pub async fn read_all(pool: &PgPool, types: &[&str]) -> Vec<LogEvent> {
 pub async fn caught_up(pool: &PgPool, models: &[Arc<dyn Projection>]) {
     let all_done = async {
         while lag(pool, models).await.unwrap().iter().any(|lag| lag.events > 0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), all_done).await.expect("the read models never caught up");
@@ -120,7 +120,9 @@ pub async fn dump(pool: &PgPool, model: &dyn Projection) -> Vec<String> {
         rows.extend(sqlx::query_scalar::<_, String>(&select).fetch_all(pool).await.unwrap());
     }
     let checkpoints = "SELECT to_jsonb(c)::text FROM checkpoints c WHERE projection = $1 ORDER BY 1";
-    rows.extend(sqlx::query_scalar::<_, String>(checkpoints).bind(model.name()).fetch_all(pool).await.unwrap());
+    rows.extend(
+        sqlx::query_scalar::<_, String>(checkpoints).bind(model.name()).fetch_all(pool).await.unwrap(),
+    );
     rows
 }
 

@@ -1,4 +1,5 @@
 //! Read models on a real Postgres.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod campaigns;
 mod consumer;

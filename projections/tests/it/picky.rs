@@ -60,7 +60,8 @@ impl Projection for Picky {
     async fn apply(&self, tx: &mut PgConnection, events: &[LogEvent]) -> Result<(), ApplyError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         for event in events {
-            let name = event.payload.pointer("/GroupCreated/name").or(event.payload.pointer("/GroupChanged/name"));
+            let name =
+                event.payload.pointer("/GroupCreated/name").or(event.payload.pointer("/GroupChanged/name"));
             let name = name.and_then(|name| name.as_str()).unwrap_or_default();
             sqlx::query("INSERT INTO picky (stream, sequence, name) VALUES ($1, $2, $3)")
                 .bind(&event.aggregate_id)

@@ -116,7 +116,9 @@ impl World {
         let (name, description) = (format!("Group {}", self.dice.below(9)), String::new());
         let (id, command) = match self.dice.pick(&known) {
             Some(id) if known.len() > 5 && self.dice.one_in(5) => (id, GroupCommand::Delete),
-            Some(id) if known.len() > 5 => (id, GroupCommand::Change { name: Some(name), description: Some(description) }),
+            Some(id) if known.len() > 5 => {
+                (id, GroupCommand::Change { name: Some(name), description: Some(description) })
+            }
             _ => (self.dice.id(), GroupCommand::Create { name, description }),
         };
         let events = decide(self.groups.entry(id).or_default(), command).await;
@@ -260,7 +262,9 @@ impl World {
     async fn dispatch_step(&mut self) -> Vec<Stored> {
         let known: Vec<Uuid> = self.dispatches.keys().copied().collect();
         let (id, command) = match self.dice.pick(&known) {
-            Some(id) if self.dice.below(known.len()) > 2 || self.dice.one_in(2) => (id, self.change_dispatch(id)),
+            Some(id) if self.dice.below(known.len()) > 2 || self.dice.one_in(2) => {
+                (id, self.change_dispatch(id))
+            }
             _ => (self.dice.id(), self.plan()),
         };
         let events = decide(self.dispatches.entry(id).or_default(), command).await;

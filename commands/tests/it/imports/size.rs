@@ -14,6 +14,13 @@ fn memory(line: &str) -> usize {
     kibibytes.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
+/// Processor time of this process, in seconds: what is left of a measurement on a busy machine.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit(") ").next().unwrap();
+    after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+}
+
 /// Rows that are made while they are sent.
 fn generated(
     header: &'static str,
@@ -76,15 +83,16 @@ async fn speed(pool: PgPool) {
         let id = start(&commands, active(None), text).await;
         let spooled = begun.elapsed();
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
-        let begun = Instant::now();
+        let (begun, used) = (Instant::now(), processor_seconds());
         work(&commands).await;
+        let used = processor_seconds() - used;
         let seconds = begun.elapsed().as_secs_f64();
         let status = commands.import(id).await.unwrap();
         let mebibytes = memory("VmHWM:") >> 20;
         println!("{run}: {:?} spooled in {spooled:?}", completed(&status));
+        let speed = status.rows as f64 / seconds;
         println!(
-            "{run}: {:.0} rows/s in {seconds:.1} s, {mebibytes} MiB at the most",
-            status.rows as f64 / seconds
+            "{run}: {speed:.0} rows/s in {seconds:.1} s, busy for {used:.1} s, {mebibytes} MiB at the most"
         );
     }
 }

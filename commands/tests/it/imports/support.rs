@@ -197,7 +197,8 @@ pub async fn rows_in(pool: &PgPool, table: &str) -> i64 {
 
 /// As if whoever has them had been dead for long; those within a batch's transaction are left.
 pub async fn expire_leases(pool: &PgPool) {
-    let expire = "UPDATE imports SET leased_until = clock_timestamp() - interval '1 second' WHERE import_id IN (
+    let expire =
+        "UPDATE imports SET leased_until = clock_timestamp() - interval '1 second' WHERE import_id IN (
         SELECT import_id FROM imports WHERE leased_until IS NOT NULL FOR UPDATE SKIP LOCKED)";
     sqlx::query(expire).execute(pool).await.unwrap();
 }
