@@ -10,8 +10,6 @@ CREATE TABLE subscribers (
     global_opt_out   boolean     NOT NULL,
     -- {group id: sequence of the consent event, or null after an opt-out}
     groups           jsonb       NOT NULL,
-    -- The groups with a consent on record: what the group filter looks at.
-    group_ids        uuid[]      NOT NULL,
     status           text        NOT NULL
                      GENERATED ALWAYS AS (CASE WHEN global_opt_out THEN 'opted_out' ELSE 'active' END) STORED,
     created_position bigint      NOT NULL,
@@ -20,6 +18,13 @@ CREATE TABLE subscribers (
 );
 -- Not unique: slots are read at their own pace, so that a changed address may be seen at two readers for a moment.
 CREATE INDEX subscribers_address ON subscribers (address_hash);
-CREATE INDEX subscribers_newest ON subscribers (created_position);
+CREATE UNIQUE INDEX subscribers_newest ON subscribers (created_position);
 CREATE INDEX subscribers_status ON subscribers (status, created_position);
-CREATE INDEX subscribers_groups ON subscribers USING gin (group_ids);
+
+-- The consents on record once more, so that a list of any group's subscribers, large or small, is read in its order.
+CREATE TABLE subscribers_groups (
+    group_id         uuid   NOT NULL,
+    -- Names the subscriber: each begins at a position of its own.
+    created_position bigint NOT NULL,
+    PRIMARY KEY (group_id, created_position)
+);

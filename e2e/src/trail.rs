@@ -93,6 +93,25 @@ impl Trail {
         dispatches
     }
 
+    /// Readers for whom a send was authorized behind that event, and the last event seen. A transaction that commits
+    /// late may be missed: this is to aim at what happens, not to account for it.
+    pub async fn authorized_since(&self, plan: &[DispatchTrail], event: i64) -> (Vec<Uuid>, i64) {
+        let rows: Vec<(i64, Uuid, Json<Vec<usize>>)> = sqlx::query_as(
+            "SELECT append_id, aggregate_id::uuid, payload -> 'SendAuthorized' -> 'recipients' FROM events
+             WHERE append_id > $1 AND event_type = 'SendAuthorized' ORDER BY append_id",
+        )
+        .bind(event)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        let last = rows.last().map_or(event, |(append_id, ..)| *append_id);
+        let readers = rows.iter().flat_map(|(_, id, indexes)| {
+            let dispatch = plan.iter().find(|dispatch| dispatch.id == *id);
+            indexes.iter().filter_map(move |index| dispatch.map(|dispatch| dispatch.recipients[*index]))
+        });
+        (readers.collect(), last)
+    }
+
     /// Permits that are open now, with the number of their recipients.
     pub async fn open_permits(&self) -> HashMap<Uuid, u64> {
         let rows: Vec<(Uuid, i32)> = sqlx::query_as("SELECT permit_id, cardinality(gates) FROM permits")

@@ -3,6 +3,7 @@
 use super::decide::{Decisions, Plan};
 use super::header::Layout;
 use super::lease::{self, Halt, is_passing};
+use super::people::{Gates, People};
 use super::rejected;
 use super::row::{Rejection, Row};
 use super::splitter::{Cursor, Splitter, Step};
@@ -101,11 +102,13 @@ fn malformed(error: super::splitter::Malformed) -> Halt {
 }
 
 impl Commands {
-    /// Decides and writes a batch; conflicts are decided anew, a few times.
+    /// Decides and writes a batch. One that met a conflict is decided anew with the gates locked, so that even a storm of
+    /// opt-outs delays it once.
     pub(super) async fn import_batch(&self, plan: &Plan, batch: &Batch) -> Result<(), Halt> {
         let mut tries = 1;
         loop {
-            match self.try_batch(plan, batch).await {
+            let gates = if tries == 1 { Gates::Read } else { Gates::Lock };
+            match self.try_batch(plan, batch, gates).await {
                 Err(Halt::Error(error)) if is_passing(&error) && tries < TRIES_MAX => {
                     tracing::debug!(%error, tries, import.id = %plan.id, "a batch is tried again");
                     tokio::time::sleep(RETRY_DELAY * tries).await;
@@ -116,13 +119,15 @@ impl Commands {
         }
     }
 
-    async fn try_batch(&self, plan: &Plan, batch: &Batch) -> Result<(), Halt> {
-        let Decisions { people, mut tally, rejected } = Decisions::make(self, plan, &batch.rows).await?;
-        let (decided, new, mut keys) = people.into_decided();
+    async fn try_batch(&self, plan: &Plan, batch: &Batch, gates: Gates) -> Result<(), Halt> {
+        let master = &self.store.master;
         let mut tx = self.store.pool.begin().await?;
         lease::hold(&mut tx, plan.id, plan.fence).await?;
+        let people = People::look_up(&mut tx, master, &batch.rows, gates).await?;
+        let Decisions { people, mut tally, rejected } = Decisions::make(plan, people, &batch.rows).await?;
+        let (decided, new, mut keys) = people.into_decided();
         if !new.is_empty() {
-            keys.extend(sealing::create(&mut tx, &self.store.master, &new).await?);
+            keys.extend(sealing::create(&mut tx, master, &new).await?);
         }
         let appends: Result<Vec<_>, _> =
             decided.into_iter().map(|decided| decided.into_append(&keys)).collect();

@@ -5,8 +5,8 @@ use super::header::Layout;
 use super::lease::Tally;
 use super::people::{Known, People, Person, merged};
 use super::row::{Rejection, Row};
+use crate::CommandError;
 use crate::subscribers::{SubscriberDetails, seal_ready};
-use crate::{CommandError, Commands};
 use domain::consent::{Channel, Consent, Origin, Scope};
 use domain::subscriber::{NewSubscriber, SubscriberCommand};
 use domain::{GroupId, ImportId, Personal};
@@ -45,8 +45,7 @@ enum Outcome {
 
 impl Decisions {
     /// Rows in the order of the file: one that repeats an address works on what the earlier one left.
-    pub async fn make(commands: &Commands, plan: &Plan, rows: &[Row]) -> Result<Self, CommandError> {
-        let people = People::look_up(commands, rows).await?;
+    pub async fn make(plan: &Plan, people: People, rows: &[Row]) -> Result<Self, CommandError> {
         let mut decisions = Self { people, tally: Tally::default(), rejected: Vec::new() };
         for row in rows {
             let outcome = match decisions.people.at(row.hash) {

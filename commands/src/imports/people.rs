@@ -1,13 +1,15 @@
 //! The people whom a batch is about: loaded in three queries, and changed row by row.
 
 use super::row::{self, Row};
+use crate::CommandError;
 use crate::SubscriberDetails;
 use crate::attributes::{self, Attributes};
-use crate::{CommandError, Commands};
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{AddressHash, SubscriberId};
+use eventstore::keys::MasterKey;
 use eventstore::sealing::{self, SubjectKeys};
 use eventstore::{Decided, Loaded, ids, load_many};
+use sqlx::PgConnection;
 use std::collections::HashMap;
 
 /// Whoever has, or had, an address.
@@ -26,26 +28,43 @@ pub(super) struct Person {
     details: Option<SubscriberDetails>,
 }
 
+/// Whether gates are only read, so that senders and opt-outs go on beside a batch, or locked before the people are loaded,
+/// so that nobody can opt out between that and the append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gates {
+    Read,
+    Lock,
+}
+
+const READ_GATES: &str = "SELECT address_hash, subscriber_id FROM gates WHERE address_hash = ANY($1)";
+const LOCK_GATES: &str = "SELECT address_hash, subscriber_id FROM gates WHERE address_hash = ANY($1)
+     ORDER BY address_hash FOR NO KEY UPDATE";
+
 pub(super) struct People {
     by_address: HashMap<AddressHash, Known>,
     pub keys: SubjectKeys,
 }
 
 impl People {
-    pub async fn look_up(commands: &Commands, rows: &[Row]) -> Result<Self, CommandError> {
-        let pool = &commands.store.pool;
-        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
-        let gates: Vec<([u8; 32], SubscriberId)> =
-            sqlx::query_as("SELECT address_hash, subscriber_id FROM gates WHERE address_hash = ANY($1)")
-                .bind(hashes)
-                .fetch_all(pool)
-                .await?;
+    pub async fn look_up(
+        tx: &mut PgConnection,
+        master: &MasterKey,
+        rows: &[Row],
+        gates: Gates,
+    ) -> Result<Self, CommandError> {
+        let gates: Vec<([u8; 32], SubscriberId)> = sqlx::query_as(match gates {
+            Gates::Read => READ_GATES,
+            Gates::Lock => LOCK_GATES,
+        })
+        .bind(rows.iter().map(|row| row.hash.0.as_slice()).collect::<Vec<_>>())
+        .fetch_all(&mut *tx)
+        .await?;
         if gates.is_empty() {
             return Ok(Self { by_address: HashMap::new(), keys: SubjectKeys::new() });
         }
         let ids: Vec<SubscriberId> = gates.iter().map(|(_, id)| *id).collect();
-        let mut loaded = load_many::<Subscriber>(pool, &ids).await?;
-        let keys = sealing::fetch(pool, &commands.store.master, &ids).await?;
+        let mut loaded = load_many::<Subscriber>(&mut *tx, &ids).await?;
+        let keys = sealing::fetch(tx, master, &ids).await?;
         let known = |(hash, id)| {
             let address = AddressHash(hash);
             let is_at = |loaded: &Loaded<Subscriber>| loaded.aggregate.address_hash == Some(address);

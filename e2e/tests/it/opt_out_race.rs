@@ -6,7 +6,7 @@
 use crate::account::Account;
 use crate::scene;
 use chrono::{DateTime, Utc};
-use e2e::{Client, Draft, Export, Mail, Random, Settings, Smtp, SmtpOptions, Stack};
+use e2e::{Client, Draft, Export, Mail, Random, Settings, Smtp, SmtpOptions, Stack, eventually};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ const OVERTAKEN_MIN: usize = 200;
 const CALLS: usize = 200;
 /// Of the readers of an authorization, one in so many opts out at that moment.
 const AIMED_ONCE_IN: u64 = 3;
+const LOOK: Duration = Duration::from_millis(10);
 const WITHIN: Duration = Duration::from_secs(180);
 
 struct OptOut {
@@ -33,7 +34,7 @@ struct OptOut {
 #[tokio::test]
 async fn no_mail_starts_after_its_reader_s_opt_out_was_acknowledged() {
     let mut random = Random::from_environment("opt_out_race");
-    let smtp = Smtp::start(SmtpOptions { delay: Duration::from_millis(50), ..SmtpOptions::default() }).await;
+    let smtp = Smtp::start(SmtpOptions { delay: Duration::from_millis(100), ..SmtpOptions::default() }).await;
     let stack = stack(&smtp).await;
     let api = stack.client();
     let draft = scene::readers(&api, &Export::clean("reader", READERS)).await;
@@ -77,15 +78,17 @@ async fn no_mail_starts_after_its_reader_s_opt_out_was_acknowledged() {
     assert_eq!((report.planned, report.accepted + report.suppressed), (READERS, READERS), "{report:?}");
 }
 
-/// Two workers beside a process for all else. Four connections each make the campaign last half a minute.
+/// Two workers beside a process for all else. Few connections to a slow server: the campaign lasts most of a minute,
+/// and a chunk that is not bounded by the window would last longer than an opt-out waits.
 async fn stack(smtp: &Smtp) -> Stack {
     let settings = Settings::new()
         .smtp(smtp)
         .set("smtp.connections", 4)
         .set("send.window_ms", 1_000)
         .set("send.margin_ms", 500)
-        .set("send.page_size", 250)
-        .set("send.chunk_max", 100);
+        .set("send.page_size", 500)
+        .set("send.chunk_max", 250)
+        .set("send.dispatches_at_once", 1);
     let mut stack = Stack::prepare(settings).await;
     stack.serve("front", "api,sequencer,projector,scheduler,importer").await;
     stack.serve("sender-1", "sender").await;
@@ -119,21 +122,22 @@ async fn race(
         fired: HashSet::new(),
         opt_outs: JoinSet::new(),
     };
-    let mut permits = HashSet::new();
-    while range.fired.len() < OPT_OUTS && api.campaign(campaign).await.status != "completed" {
-        let dispatches = stack.trail().dispatches(campaign).await;
-        for permit in dispatches.iter().flat_map(|dispatch| &dispatch.permits) {
-            if !permits.insert(permit.id) {
-                continue;
-            }
-            for reader in &permit.recipients {
-                if random.once_in(AIMED_ONCE_IN) {
-                    range.fire(api, *reader);
-                    let other = others.pop().expect("more readers than opt-outs");
-                    range.fire(api, other);
-                }
-            }
+    let trail = stack.trail();
+    let plan = eventually("the audience is frozen", WITHIN, async || {
+        let (_, status) = trail.frozen_pages(campaign).await;
+        if status == "sending" { Some(trail.dispatches(campaign).await) } else { None }
+    })
+    .await;
+    let mut event = 0;
+    while range.fired.len() < OPT_OUTS && trail.settled(campaign).await.1 == "sending" {
+        let (authorized, last) = trail.authorized_since(&plan, event).await;
+        event = last;
+        for reader in authorized.into_iter().filter(|_| random.once_in(AIMED_ONCE_IN)) {
+            range.fire(api, reader);
+            let other = others.pop().expect("more readers than opt-outs");
+            range.fire(api, other);
         }
+        tokio::time::sleep(LOOK).await;
     }
     while range.fired.len() < OPT_OUTS {
         let other = others.pop().expect("more readers than opt-outs");

@@ -31,20 +31,20 @@ async fn a_query_right_after_its_command_sees_it(pool: PgPool) {
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn it_waits_for_the_sequencer_and_for_the_projector(pool: PgPool) {
     let token = insert(&mut pool.acquire().await.unwrap(), &group(A, &["a"])).await;
-    let wait = || wait_for(&pool, &[&Groups], &token, SOON);
-    assert!(matches!(wait().await, Err(WaitError::TimedOut)), "not sequenced yet");
+    let wait = |timeout| wait_for(&pool, &[&Groups], &token, timeout);
+    assert!(matches!(wait(SOON).await, Err(WaitError::TimedOut)), "not sequenced yet");
     sequence(&pool).await;
-    assert!(matches!(wait().await, Err(WaitError::TimedOut)), "not projected yet");
+    assert!(matches!(wait(SOON).await, Err(WaitError::TimedOut)), "not projected yet");
     follow(&pool, &all(), None).await;
-    wait().await.unwrap();
+    wait(WAIT_MAX).await.unwrap();
     let none = PositionToken { touched: vec![], ..token.clone() };
-    wait_for(&pool, &[&Groups], &none, SOON).await.unwrap();
+    wait_for(&pool, &[&Groups], &none, WAIT_MAX).await.unwrap();
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn what_a_model_does_not_follow_is_done(pool: PgPool) {
     let token = insert(&mut pool.acquire().await.unwrap(), &group(A, &["a"])).await;
-    wait_for(&pool, &[&Subscribers], &token, SOON).await.unwrap();
+    wait_for(&pool, &[&Subscribers], &token, WAIT_MAX).await.unwrap();
     let both = wait_for(&pool, &[&Subscribers, &Groups], &token, SOON).await;
     assert!(matches!(both, Err(WaitError::TimedOut)));
 }
@@ -64,5 +64,5 @@ async fn foreign_and_forged_tokens_are_told_apart_at_once(pool: PgPool) {
     }
     // A wrong slot or type changes nothing: the event itself says where it is.
     let touched = vec![Touched { aggregate_type: "nonsense".into(), slot: 99, ..token.touched[0].clone() }];
-    wait_for(&pool, &[&Groups], &PositionToken { touched, ..token }, SOON).await.unwrap();
+    wait_for(&pool, &[&Groups], &PositionToken { touched, ..token }, WAIT_MAX).await.unwrap();
 }

@@ -5,27 +5,25 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use mail_parser::MessageParser;
 
-/// The mail that a dispatch handed over for a reader: both ids are part of its path.
+/// An attempt that was given up has this in place of its mail.
+const GIVEN_UP: &[u8] = b"postledger-tombstone\n";
+
+/// The mail that a dispatch handed over for a reader.
 pub fn find(folder: &Path, dispatch_id: &str, subscriber_id: &str) -> anyhow::Result<Vec<u8>> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries =
-            std::fs::read_dir(&folder).with_context(|| format!("{} can't be read", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if is_mail_of(&path, dispatch_id, subscriber_id) {
-                return std::fs::read(&path).with_context(|| format!("{} can't be read", path.display()));
-            }
+    let attempts = format!("{dispatch_id}.{subscriber_id}.");
+    let files = std::fs::read_dir(folder).with_context(|| format!("{} can't be read", folder.display()))?;
+    for file in files {
+        let file = file?;
+        if !file.file_name().to_string_lossy().starts_with(&attempts) {
+            continue;
+        }
+        let mail =
+            std::fs::read(file.path()).with_context(|| format!("{} can't be read", file.path().display()))?;
+        if mail != GIVEN_UP {
+            return Ok(mail);
         }
     }
     bail!("{} has no mail of dispatch {dispatch_id} to reader {subscriber_id}", folder.display())
-}
-
-fn is_mail_of(path: &Path, dispatch_id: &str, subscriber_id: &str) -> bool {
-    let name = path.to_string_lossy();
-    name.ends_with(".eml") && name.contains(dispatch_id) && name.contains(subscriber_id)
 }
 
 /// The link that the mail offers for one click (RFC 2369, RFC 8058), if the mail is to that address.
@@ -60,9 +58,16 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_is_found_by_both_ids() {
-        assert!(is_mail_of(Path::new("out/d1/s2-1.eml"), "d1", "s2"));
-        assert!(!is_mail_of(Path::new("out/d1/s3-1.eml"), "d1", "s2"));
-        assert!(!is_mail_of(Path::new("out/d1/s2-1.tombstone"), "d1", "s2"));
+    fn the_attempt_that_was_handed_over_is_found() {
+        let folder = std::env::temp_dir().join(format!("postledger-demo-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        for (name, content) in
+            [("d.s.1.eml", GIVEN_UP), ("d.s.2.eml", MAIL), ("d.other.1.eml", b"To: b".as_slice())]
+        {
+            std::fs::write(folder.join(name), content).unwrap();
+        }
+        let found = (find(&folder, "d", "s").ok(), find(&folder, "d", "nobody").ok());
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found, (Some(MAIL.to_vec()), None));
     }
 }

@@ -30,9 +30,9 @@ async fn the_demonstrations_export_is_found_as_its_writer_says(pool: PgPool) {
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn every_kind_of_dirt_is_counted_and_found(pool: PgPool) {
     let commands = commands(&pool);
-    for seed in 0..12 {
+    for seed in 0..8 {
         sqlx::query("TRUNCATE gates, subject_keys").execute(&pool).await.unwrap();
-        let export = export(seed, 600);
+        let export = export(seed, 500);
         let known = people(&commands).await;
         assert!(known.is_empty(), "keys are gone, so that each file starts anew");
         let status = import(&commands, active(None), export.text.clone()).await;

@@ -45,12 +45,12 @@ async fn import_generated(
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_large_file_takes_little_memory(pool: PgPool) {
-    const BYTES: usize = 50_000_000;
+    const BYTES: usize = 60_000_000;
     let commands = commands(&pool);
     let (a, b) = ("a".repeat(4_000), "b".repeat(4_000));
     let row = move |n| format!("reader{n}@example.com,{a},{b}\n");
     // Begins to count the peak anew (proc(5)).
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    std::fs::write("/proc/self/clear_refs", "5").ok();
     let before = memory("VmRSS:");
     let status = import_generated(&commands, generated("email,a,b", BYTES as u64 / 8_025, row)).await;
     let grown = memory("VmHWM:") - before;
@@ -82,7 +82,7 @@ async fn speed(pool: PgPool) {
         let begun = Instant::now();
         let id = start(&commands, active(None), text).await;
         let spooled = begun.elapsed();
-        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        std::fs::write("/proc/self/clear_refs", "5").ok();
         let (begun, used) = (Instant::now(), processor_seconds());
         work(&commands).await;
         let used = processor_seconds() - used;
