@@ -107,7 +107,10 @@ impl Config {
 
     fn check(&self) -> anyhow::Result<()> {
         let send = &self.send;
-        ensure!(self.api.listen.ip().is_loopback(), "api.listen must be a loopback address until sign-in exists");
+        ensure!(
+            self.api.listen.ip().is_loopback(),
+            "api.listen must be a loopback address until sign-in exists"
+        );
         ensure!(
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"

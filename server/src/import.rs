@@ -80,7 +80,10 @@ async fn group(commands: &Commands, name: &str) -> anyhow::Result<GroupId> {
         [] => {
             let done = commands.create_group(&by(), name.to_owned(), String::new()).await?;
             println!("made the group {name}");
-            done.answer["group_id"].as_str().and_then(|id| Uuid::parse_str(id).ok()).context("the group has no id")
+            done.answer["group_id"]
+                .as_str()
+                .and_then(|id| Uuid::parse_str(id).ok())
+                .context("the group has no id")
         }
         _ => bail!("several groups are called {name}: give the id of one"),
     }
@@ -91,7 +94,11 @@ async fn work(commands: Commands, stop: CancellationToken) {
 }
 
 /// Until the import ends; Ctrl-C cancels it.
-async fn follow(commands: &Commands, import: ImportId, stop: CancellationToken) -> anyhow::Result<ImportStatus> {
+async fn follow(
+    commands: &Commands,
+    import: ImportId,
+    stop: CancellationToken,
+) -> anyhow::Result<ImportStatus> {
     let bar = progress_bar("bytes")?;
     loop {
         let status = commands.import(import).await?;

@@ -47,12 +47,10 @@ pub fn keys(command: Keys) -> anyhow::Result<()> {
 fn generate(file: &Path) -> anyhow::Result<()> {
     let secret = eventstore::keys::random_secret()?;
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut new = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .with_context(|| format!("{} can't be made (a key that exists is never replaced)", file.display()))?;
+    let mut new =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).with_context(
+            || format!("{} can't be made (a key that exists is never replaced)", file.display()),
+        )?;
     writeln!(new, "{hex}")?;
     new.sync_all()?;
     println!("made {}; back it up apart from the database", file.display());
@@ -100,7 +98,11 @@ async fn list(pool: &sqlx::PgPool, projection: Option<&str>) -> anyhow::Result<(
             let why = letter.error.as_deref().unwrap_or("follows one in its stream");
             println!(
                 "{} position {} {} {} {}: {why}",
-                letter.projection, letter.position, letter.aggregate_type, letter.aggregate_id, letter.event_type
+                letter.projection,
+                letter.position,
+                letter.aggregate_type,
+                letter.aggregate_id,
+                letter.event_type
             );
         }
         count += page.items.len();
@@ -117,7 +119,11 @@ async fn replay(pool: &sqlx::PgPool, projection: Option<&str>) -> anyhow::Result
     let replayed = projections::dead_letters::replay(pool, &models, projection, |refused| {
         println!(
             "{} still refuses position {} of {} {}: {}",
-            refused.projection, refused.position, refused.aggregate_type, refused.aggregate_id, refused.reason
+            refused.projection,
+            refused.position,
+            refused.aggregate_type,
+            refused.aggregate_id,
+            refused.reason
         );
     });
     let replayed = replayed.await?;

@@ -105,7 +105,8 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     }
     if roles.contains(&Role::Api) {
         let listener = tokio::net::TcpListener::bind(config.api.listen).await;
-        let listener = listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
+        let listener =
+            listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
         let router = router(&config, &commands, keys, stop.clone())?;
         let stop = stop.clone();
         running.spawn(named("api", async move { Ok(api::serve(listener, router, stop).await?) }));
@@ -115,7 +116,10 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Ends with the first role that fails, or at a signal; then with all of them, or after 30 s.
-async fn watch(mut running: JoinSet<(&'static str, anyhow::Result<()>)>, stop: CancellationToken) -> anyhow::Result<()> {
+async fn watch(
+    mut running: JoinSet<(&'static str, anyhow::Result<()>)>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let mut outcome = Ok(());
     tokio::select! {
         signal = signal() => {
@@ -171,7 +175,10 @@ async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
         .ok()
         .flatten();
     let newest = eventstore::MIGRATOR.iter().map(|migration| migration.version).max();
-    anyhow::ensure!(applied >= newest, "the database's schema is older than this binary: run `postledger migrate`");
+    anyhow::ensure!(
+        applied >= newest,
+        "the database's schema is older than this binary: run `postledger migrate`"
+    );
     Ok(())
 }
 

@@ -242,7 +242,8 @@ fn every_variant_has_a_sample() {
     fn named<E: Event>(samples: Vec<E>) {
         let mut sampled: Vec<String> = samples.iter().map(DomainEvent::event_type).collect();
         let mut known = variants::<E>();
-        (sampled.sort(), known.sort());
+        sampled.sort();
+        known.sort();
         assert_eq!(sampled, known);
     }
     named(subscriber());

@@ -124,7 +124,7 @@ async fn a_command_tells_where_its_events_are(pool: PgPool) {
     assert!(!again.appended);
     assert_eq!(
         again.position.touched,
-        [touched.clone()],
+        std::slice::from_ref(touched),
         "a command that changes nothing answers its stream's last"
     );
 }

@@ -127,7 +127,8 @@ async fn two_schedulers_freeze_once(pool: PgPool) {
     world
         .until(async || {
             let (a, b) = tokio::join!(world.scheduler.step(&world.stop), other.step(&world.stop));
-            (a.unwrap(), b.unwrap());
+            a.unwrap();
+            b.unwrap();
             world.status(campaign).await == "sending"
         })
         .await;

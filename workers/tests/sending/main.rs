@@ -1,6 +1,8 @@
 //! Freezing and sending on a real Postgres, in one process, step by step. Processes that are killed are tried from
 //! outside, in `e2e`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod flow;
 mod gate;
 mod left_behind;

@@ -44,7 +44,7 @@ async fn a_killed_import_goes_on_exactly(pool: PgPool) {
 async fn work_with_kills(commands: &Commands, id: ImportId, random: &mut Random) -> (i32, BTreeSet<i64>) {
     let (mut kills, mut places, mut longest) = (0, BTreeSet::new(), 0);
     loop {
-        longest += 5;
+        longest += 1;
         let stop = CancellationToken::new();
         let life = random.next() % longest + 1;
         match polled(pin!(commands.work_on_next_import(&stop)), life).await {
@@ -57,7 +57,7 @@ async fn work_with_kills(commands: &Commands, id: ImportId, random: &mut Random)
             return (kills, places);
         }
         if places.insert(status.rows) {
-            longest = 0;
+            longest = 10;
         }
         expire_leases(&commands.store.pool).await;
     }
