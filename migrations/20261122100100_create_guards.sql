@@ -9,6 +9,8 @@ CREATE TABLE gates (
     suppressed    boolean NOT NULL,
     -- {group id: sequence of the consent event, or null after an opt-out}
     groups        jsonb   NOT NULL,
+    -- The person has another address now.
+    is_left       boolean NOT NULL DEFAULT false,
     CONSTRAINT gates_address PRIMARY KEY (address_hash)
 ) WITH (fillfactor = 85);
 
@@ -39,14 +41,15 @@ CREATE TABLE dispatch_work (
 ) WITH (fillfactor = 70);
 CREATE INDEX dispatch_work_open ON dispatch_work (campaign_id, page) WHERE pending > 0;
 
--- Leave to call the provider for the recipients behind `gates` (the first eight bytes of each address hash; a
--- collision makes an opt-out wait a little longer, never shorter). Deleted when what came of it is recorded.
+-- Leave to call the provider for `readers` (the last eight bytes of each subscriber's id; a collision makes an opt-out
+-- wait a little longer, never shorter). By person and not by address: an address that changes while a call is under
+-- way must not hide the call. Deleted when what came of it is recorded.
 CREATE TABLE permits (
     permit_id   uuid        PRIMARY KEY,
     campaign_id uuid        NOT NULL,
     dispatch_id uuid        NOT NULL,
     mailer      text        NOT NULL,
-    gates       bigint[]    NOT NULL,
+    readers     bigint[]    NOT NULL,
     opened_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- Nobody may act in its worker's place before: the window, its margin and the call's time-out are over.
     expires_at  timestamptz NOT NULL

@@ -86,6 +86,8 @@ impl Commands {
     }
 
     async fn check_details(&self, details: &Details) -> Result<(), CommandError> {
+        let template = self.template(details.template_id).await;
+        template.map_err(|error| unknown_field(error, "template"))?;
         self.require_group(details.group_id).await.map_err(|error| unknown_field(error, "group"))?;
         if let Some(mailer) = details.mailer.as_ref().filter(|name| !self.mailers.contains(name)) {
             let reason = format!("{mailer:?} is not configured; these are: {}", self.mailers.join(", "));
@@ -107,7 +109,6 @@ impl Commands {
                 return Err(CommandError::NotFound("campaign"));
             };
             let details = patched(details, patch.clone());
-            self.template(details.template_id).await.map_err(|error| unknown_field(error, "template"))?;
             self.check_details(&details).await?;
             let mut request = context.request(Value::Null);
             request.expected = context.if_match.or(Some(loaded.version));
@@ -144,6 +145,9 @@ impl Commands {
         at: DateTime<Utc>,
     ) -> Result<Done, CommandError> {
         check_time(at, "datetime")?;
+        if let Some(details) = load::<Campaign>(&self.store.pool, id).await?.aggregate.details {
+            self.check_details(&details).await?;
+        }
         let request = context.request(json!({ "campaign_id": id, "scheduled_for": at }));
         self.command_campaign(id, CampaignCommand::Schedule { at }, request).await
     }
@@ -205,11 +209,13 @@ impl Commands {
     /// Begins to freeze a campaign that is due and pins its template's version. Of any number of schedulers one
     /// does it; for the others it is done already.
     pub async fn begin_freezing(&self, id: CampaignId) -> Result<Done, CommandError> {
-        let campaign = load::<Campaign>(&self.store.pool, id).await?.aggregate;
-        let Some(details) = campaign.details else { return Err(CommandError::NotFound("campaign")) };
+        let loaded = load::<Campaign>(&self.store.pool, id).await?;
+        let Some(details) = loaded.aggregate.details else { return Err(CommandError::NotFound("campaign")) };
         let template_version = load::<Template>(&self.store.pool, details.template_id).await?.version;
         let begin = CampaignCommand::BeginFreezing { template_version, now: clock::now() };
-        let request = Context::system("scheduler").request(Value::Null);
+        // The version is of the template that the campaign names now: a change in between is met by a new look.
+        let mut request = Context::system("scheduler").request(Value::Null);
+        request.expected = Some(loaded.version);
         self.command_campaign(id, begin, request).await
     }
 

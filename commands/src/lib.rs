@@ -18,7 +18,7 @@ pub use context::Context;
 pub use error::{CommandError, FieldError};
 pub use groups::GroupPatch;
 pub use optout::{OptOut, Preferences};
-pub use permits::gate_prefix;
+pub use permits::reader_key;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
 
 use eventstore::Store;

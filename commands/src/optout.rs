@@ -5,7 +5,7 @@ use crate::{CommandError, Commands, Context, permits};
 use domain::consent::{Channel, Origin, Scope};
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{GroupId, SubscriberId};
-use eventstore::{Done, load};
+use eventstore::Done;
 use serde_json::Value;
 
 #[derive(Debug, Clone)]
@@ -51,10 +51,8 @@ impl Commands {
         let done =
             self.opt_outs.execute::<Subscriber>(subscriber, command, context.request(Value::Null)).await?;
         let pool = &self.opt_outs.pool;
-        if let Some(address) = load::<Subscriber>(pool, subscriber).await?.aggregate.address_hash {
-            let open = permits::open_for_address(pool, &address).await?;
-            permits::wait(pool, &open, self.timing).await;
-        }
+        let open = permits::open_for_readers(pool, &[subscriber]).await?;
+        permits::wait(pool, &open, self.timing).await;
         Ok(done)
     }
 }

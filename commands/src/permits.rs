@@ -5,26 +5,26 @@
 //! after its authorization, so W and its margin after our commit none can start any more.
 
 use crate::{CommandError, Timing};
-use domain::{AddressHash, CampaignId, PermitId};
+use domain::{CampaignId, PermitId, SubscriberId};
 use sqlx::PgPool;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 const POLL: Duration = Duration::from_millis(10);
 
-/// What a permit keeps of an address hash: its first eight bytes.
-pub fn gate_prefix(address: &AddressHash) -> i64 {
-    let mut prefix = [0; 8];
-    prefix.copy_from_slice(&address.0[..8]);
-    i64::from_be_bytes(prefix)
+/// What a permit keeps of a reader: the last eight bytes of the id, which are random.
+pub fn reader_key(subscriber: SubscriberId) -> i64 {
+    subscriber.as_u64_pair().1.cast_signed()
 }
 
-pub(crate) async fn open_for_address(
+/// Of all their addresses, past ones included.
+pub(crate) async fn open_for_readers(
     pool: &PgPool,
-    address: &AddressHash,
+    subscribers: &[SubscriberId],
 ) -> Result<Vec<PermitId>, CommandError> {
-    Ok(sqlx::query_scalar("SELECT permit_id FROM permits WHERE $1 = ANY(gates)")
-        .bind(gate_prefix(address))
+    let readers: Vec<i64> = subscribers.iter().copied().map(reader_key).collect();
+    Ok(sqlx::query_scalar("SELECT permit_id FROM permits WHERE readers && $1")
+        .bind(readers)
         .fetch_all(pool)
         .await?)
 }
@@ -46,7 +46,8 @@ pub(crate) async fn wait(pool: &PgPool, permits: &[PermitId], timing: Timing) {
     while !permits.is_empty() && Instant::now() < deadline {
         let open =
             sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM permits WHERE permit_id = ANY($1))");
-        if let Ok(false) = open.bind(permits).fetch_one(pool).await {
+        // Never longer than the deadline, whatever keeps a connection from us.
+        if let Ok(Ok(false)) = timeout_at(deadline, open.bind(permits).fetch_one(pool)).await {
             return;
         }
         tokio::time::sleep_until(deadline.min(Instant::now() + POLL)).await;

@@ -42,8 +42,8 @@ impl From<SubscriberError> for CommandError {
 /// Control characters have no place in a name that goes into a mail's header.
 pub(crate) fn check_name(name: &str) -> Result<Option<Personal>, CommandError> {
     let name = name.trim();
-    if name.len() > NAME_MAX_BYTES || name.contains('\0') {
-        return Err(CommandError::invalid("name", format!("at most {NAME_MAX_BYTES} bytes, and no NUL")));
+    if name.len() > NAME_MAX_BYTES || name.contains(char::is_control) {
+        return Err(CommandError::invalid("name", format!("at most {NAME_MAX_BYTES} bytes in one line")));
     }
     Ok((!name.is_empty()).then(|| Personal::plain(name)))
 }

@@ -13,7 +13,7 @@ pub trait Guarded: Aggregate<Services = ()> + Clone {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Guard {
-    /// Takes an address that nobody has, or fails.
+    /// Takes an address that nobody else has, or fails.
     ClaimGate(Gate),
     /// Sets the state of a gate that exists.
     SetGate(Gate),
@@ -29,6 +29,8 @@ pub struct Gate {
     pub subscriber: SubscriberId,
     /// Globally suppressed.
     pub suppressed: bool,
+    /// The person has another address now.
+    pub is_left: bool,
     /// Groups that may write, each with the sequence of the consent event in the subscriber's stream;
     /// `None` where the person opted out of the group.
     pub groups: BTreeMap<GroupId, Option<Sequence>>,

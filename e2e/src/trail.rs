@@ -114,7 +114,7 @@ impl Trail {
 
     /// Permits that are open now, with the number of their recipients.
     pub async fn open_permits(&self) -> HashMap<Uuid, u64> {
-        let rows: Vec<(Uuid, i32)> = sqlx::query_as("SELECT permit_id, cardinality(gates) FROM permits")
+        let rows: Vec<(Uuid, i32)> = sqlx::query_as("SELECT permit_id, cardinality(readers) FROM permits")
             .fetch_all(&self.pool)
             .await
             .unwrap();
@@ -165,6 +165,8 @@ impl DispatchTrail {
         let indexes: Vec<usize> = serde_json::from_value(body["recipients"].clone()).unwrap_or_default();
         let recipients = || indexes.iter().map(|index| self.recipients[*index]);
         match event.event_type.as_str() {
+            // Everybody was suppressed: nothing was permitted.
+            "SendAuthorized" if indexes.is_empty() => {}
             "SendAuthorized" => self.permits.push(Permit {
                 id: permit(),
                 recipients: recipients().collect(),

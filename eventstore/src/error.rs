@@ -29,10 +29,11 @@ impl StoreError {
 }
 
 /// SQLSTATE classes and codes after which a new try may succeed: serialization failure, deadlock, lock not
-/// available, connection exceptions, too many connections, shutdown and start of the server.
+/// available, a cancelled statement, read-only after a failover, connection exceptions, insufficient resources (a full
+/// disk), system errors, shutdown and start of the server.
 fn is_passing(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "55P03" | "53300" | "57P01" | "57P02" | "57P03")
-        || code.starts_with("08")
+    matches!(code, "40001" | "40P01" | "55P03" | "25006" | "57014" | "57P01" | "57P02" | "57P03")
+        || ["08", "53", "58"].iter().any(|class| code.starts_with(class))
 }
 
 impl From<sqlx::Error> for StoreError {

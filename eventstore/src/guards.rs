@@ -80,14 +80,16 @@ async fn set_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<(), StoreErr
         sqlx::query(lock).bind(&hashes).execute(&mut *tx).await?;
     }
     let done = sqlx::query(
-        "UPDATE gates SET suppressed = new.suppressed, groups = new.groups
-         FROM unnest($1::bytea[], $2::uuid[], $3::bool[], $4::jsonb[]) AS new (hash, subscriber, suppressed, groups)
+        "UPDATE gates SET suppressed = new.suppressed, groups = new.groups, is_left = new.is_left
+         FROM unnest($1::bytea[], $2::uuid[], $3::bool[], $4::jsonb[], $5::bool[])
+             AS new (hash, subscriber, suppressed, groups, is_left)
          WHERE gates.address_hash = new.hash AND gates.subscriber_id = new.subscriber",
     )
     .bind(&hashes)
     .bind(gates.iter().map(|gate| gate.subscriber).collect::<Vec<_>>())
     .bind(gates.iter().map(|gate| gate.suppressed).collect::<Vec<_>>())
     .bind(gates.iter().map(groups_json).collect::<Vec<_>>())
+    .bind(gates.iter().map(|gate| gate.is_left).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     match done.rows_affected() == gates.len() as u64 {
@@ -96,6 +98,7 @@ async fn set_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<(), StoreErr
     }
 }
 
+/// An address that somebody left can be taken again by the same person.
 async fn claim_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<HashSet<AddressHash>, StoreError> {
     if gates.is_empty() {
         return Ok(HashSet::new());
@@ -103,7 +106,10 @@ async fn claim_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<HashSet<Ad
     let won: Vec<Vec<u8>> = sqlx::query_scalar(
         "INSERT INTO gates (address_hash, hash_key_id, subscriber_id, suppressed, groups)
          SELECT * FROM unnest($1::bytea[], $2::text[], $3::uuid[], $4::bool[], $5::jsonb[])
-         ON CONFLICT (address_hash) DO NOTHING RETURNING address_hash",
+         ON CONFLICT (address_hash) DO UPDATE
+             SET suppressed = excluded.suppressed, groups = excluded.groups, is_left = false
+             WHERE gates.subscriber_id = excluded.subscriber_id AND gates.is_left
+         RETURNING address_hash",
     )
     .bind(gates.iter().map(|gate| gate.address.0.as_slice()).collect::<Vec<_>>())
     .bind(gates.iter().map(|gate| gate.hash_key_id.as_str()).collect::<Vec<_>>())

@@ -90,7 +90,8 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     }
     if roles.contains(&Role::Scheduler) {
         let freezer = Freezer::new(commands.clone(), config.send.page_size);
-        let scheduler = Scheduler::new(commands.clone(), freezer);
+        running.spawn(named("freezer", infallible(freezer.run(stop.clone()))));
+        let scheduler = Scheduler::new(commands.clone());
         running.spawn(named("scheduler", infallible(scheduler.run(stop.clone()))));
     }
     if roles.contains(&Role::Importer) {

@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 /// While the members' read model is behind the campaign's position.
 const BEHIND_POLL: Duration = Duration::from_millis(20);
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE_POLL: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_secs(1);
 /// Dispatches whose recipients are digested at once.
 const DIGEST_BATCH: i64 = 50;
 
@@ -55,6 +56,22 @@ impl Freezer {
         Self { commands, page_size: page_size.clamp(1, domain::dispatch::RECIPIENTS_MAX) }
     }
 
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = match self.step(&stop).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::warn!(error = %describe(&error), "freezer: will try again");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
     /// Goes on with every campaign that freezes; returns how soon to look again.
     pub async fn step(&self, stop: &CancellationToken) -> Result<Duration, CommandError> {
         let freezing: Vec<CampaignId> = sqlx::query_scalar(
@@ -67,7 +84,7 @@ impl Freezer {
                 tracing::warn!(campaign.id = %campaign, error = %describe(&error), "freezing will go on");
             }
         }
-        Ok(if freezing.is_empty() { IDLE } else { BEHIND_POLL })
+        Ok(if freezing.is_empty() { IDLE_POLL } else { BEHIND_POLL })
     }
 
     async fn freeze(&self, id: CampaignId, stop: &CancellationToken) -> Result<(), CommandError> {

@@ -1,6 +1,5 @@
 //! Begins to freeze campaigns at their due second, on any number of replicas, once.
 
-use crate::freezer::Freezer;
 use crate::sender::describe;
 use commands::{CommandError, Commands};
 use eventstore::clock;
@@ -13,17 +12,16 @@ const DUE_AT_ONCE: i64 = 100;
 
 pub struct Scheduler {
     commands: Commands,
-    freezer: Freezer,
 }
 
 impl Scheduler {
-    pub fn new(commands: Commands, freezer: Freezer) -> Self {
-        Self { commands, freezer }
+    pub fn new(commands: Commands) -> Self {
+        Self { commands }
     }
 
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pause = match self.step(&stop).await {
+            let pause = match self.step().await {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::warn!(error = %describe(&error), "scheduler: will try again");
@@ -37,8 +35,9 @@ impl Scheduler {
         }
     }
 
-    /// Begins and continues what is due; returns how long nothing will be.
-    pub async fn step(&self, stop: &CancellationToken) -> Result<Duration, CommandError> {
+    /// Begins what is due; returns how long nothing will be. The freezing itself is the freezer's: a large audience
+    /// keeps no other campaign from its second.
+    pub async fn step(&self) -> Result<Duration, CommandError> {
         for campaign in self.commands.due_campaigns(DUE_AT_ONCE).await? {
             match self.commands.begin_freezing(campaign).await {
                 Ok(done) if done.appended => tracing::info!(campaign.id = %campaign, "campaign is due"),
@@ -49,9 +48,8 @@ impl Scheduler {
                 }
             }
         }
-        let waits = self.freezer.step(stop).await?;
         let next = self.commands.next_due().await?;
         let until_due = next.map_or(POLL, |due| (due - clock::now()).to_std().unwrap_or_default());
-        Ok(until_due.min(waits).min(POLL))
+        Ok(until_due.min(POLL))
     }
 }

@@ -8,9 +8,9 @@ use super::header::Header;
 use super::lease::{self, Claim, Halt};
 use super::row::Row;
 use super::spool::{self, Spool};
-use crate::permits::{self, gate_prefix};
+use crate::permits;
 use crate::{CommandError, Commands, attributes};
-use domain::{ImportId, PermitId};
+use domain::{ImportId, PermitId, SubscriberId};
 use eventstore::StoreError;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -107,13 +107,20 @@ impl Commands {
     /// out. Neither the next batch nor the end of the import comes before. A worker that dies here is followed by
     /// another after its lease at the earliest, which is longer.
     async fn wait_for_permits(&self, rows: &[Row]) {
-        let pool = &self.store.pool;
-        let gates: Vec<i64> = rows.iter().map(|row| gate_prefix(&row.hash)).collect();
-        let open = sqlx::query_scalar::<_, PermitId>("SELECT permit_id FROM permits WHERE gates && $1");
-        match open.bind(gates).fetch_all(pool).await {
-            Ok(open) => permits::wait(pool, &open, self.timing).await,
+        match self.open_permits(rows).await {
+            Ok(open) => permits::wait(&self.store.pool, &open, self.timing).await,
             // Where the database does not answer, the time alone decides.
             Err(_) => tokio::time::sleep(self.timing.window + self.timing.margin).await,
         }
+    }
+
+    async fn open_permits(&self, rows: &[Row]) -> Result<Vec<PermitId>, CommandError> {
+        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
+        let readers: Vec<SubscriberId> =
+            sqlx::query_scalar("SELECT subscriber_id FROM gates WHERE address_hash = ANY($1)")
+                .bind(hashes)
+                .fetch_all(&self.store.pool)
+                .await?;
+        permits::open_for_readers(&self.store.pool, &readers).await
     }
 }

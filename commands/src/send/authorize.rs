@@ -1,5 +1,5 @@
 use super::Claim;
-use crate::{CommandError, Commands, Context, gate_prefix};
+use crate::{CommandError, Commands, Context, reader_key};
 use domain::dispatch::{Authorization, Dispatch, DispatchCommand, DispatchError, Index, Refusal};
 use domain::{AddressHash, GroupId, PermitId, Sequence, SubscriberId};
 use eventstore::{Decided, Loaded, StoreError, append, campaign_lock, ids, sealing::SubjectKeys};
@@ -21,6 +21,8 @@ pub enum Authorized {
     Permit { permit: PermitId, allowed: Vec<Index>, dispatch: Loaded<Dispatch> },
     /// All of them were refused; the dispatch knows it.
     Nobody { dispatch: Loaded<Dispatch> },
+    /// Nobody knows whether the permit was stored: it has to be settled without a call.
+    InDoubt { permit: PermitId, allowed: Vec<Index> },
     /// The campaign does not send any more.
     Stopped,
     /// Somebody else has the dispatch.
@@ -32,6 +34,7 @@ struct GateRow {
     address_hash: Vec<u8>,
     subscriber_id: SubscriberId,
     suppressed: bool,
+    is_left: bool,
     member: bool,
     consent: Option<i64>,
 }
@@ -85,9 +88,13 @@ impl Commands {
         let after = decided.loaded_after();
         let events = decided.into_append(&SubjectKeys::new())?;
         match append(&mut tx, vec![events], &Context::system("sender").metadata()).await {
-            Ok(_) => tx.commit().await?,
+            Ok(_) => {}
             Err(StoreError::Conflict) => return Ok(Authorized::Lost),
             Err(error) => return Err(error.into()),
+        }
+        if let Err(error) = tx.commit().await {
+            tracing::warn!(%error, dispatch.id = %claim.dispatch_id, "authorization: the commit's answer was lost");
+            return Ok(Authorized::InDoubt { permit, allowed: recipients });
         }
         self.store.appended.notify_one();
         Ok(match recipients.is_empty() {
@@ -104,7 +111,7 @@ async fn lock_gates(
     group: GroupId,
 ) -> Result<HashMap<Vec<u8>, GateRow>, CommandError> {
     let rows: Vec<GateRow> = sqlx::query_as(
-        "SELECT address_hash, subscriber_id, suppressed, groups ? $2 AS member, (groups ->> $2)::bigint AS consent
+        "SELECT address_hash, subscriber_id, suppressed, is_left, groups ? $2 AS member, (groups ->> $2)::bigint AS consent
          FROM gates WHERE address_hash = ANY($1) ORDER BY address_hash FOR NO KEY UPDATE",
     )
     .bind(candidates.iter().map(|c| c.address.0.as_slice()).collect::<Vec<_>>())
@@ -114,7 +121,8 @@ async fn lock_gates(
     Ok(rows.into_iter().map(|row| (row.address_hash.clone(), row)).collect())
 }
 
-/// Who may be written to by which consent, and why the others may not. A missing gate counts as suppressed.
+/// Who may be written to by which consent, and why the others may not. A missing gate counts as suppressed. Whoever
+/// got another address since their mail was made is in neither list: they wait, and their mail is made anew.
 fn judge(
     candidates: &[Candidate],
     gates: &HashMap<Vec<u8>, GateRow>,
@@ -125,6 +133,7 @@ fn judge(
         let verdict = match gates.get(candidate.address.0.as_slice()) {
             None => Err("no_gate"),
             Some(gate) if gate.subscriber_id != candidate.subscriber => Err("address_changed"),
+            Some(gate) if gate.is_left => continue,
             Some(gate) if gate.suppressed => Err("opted_out"),
             Some(GateRow { consent: Some(consent), .. }) => Ok(consent.cast_unsigned()),
             Some(gate) if gate.member => Err("opted_out_of_group"),
@@ -148,16 +157,16 @@ async fn open_permit(
     hold: Duration,
 ) -> Result<(), CommandError> {
     let is_allowed = |candidate: &&Candidate| allowed.binary_search(&candidate.index).is_ok();
-    let gates: Vec<i64> = candidates.iter().filter(is_allowed).map(|c| gate_prefix(&c.address)).collect();
+    let readers: Vec<i64> = candidates.iter().filter(is_allowed).map(|c| reader_key(c.subscriber)).collect();
     sqlx::query(
-        "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, gates, expires_at)
+        "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, readers, expires_at)
          VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))",
     )
     .bind(permit)
     .bind(claim.campaign_id)
     .bind(claim.dispatch_id)
     .bind(mailer)
-    .bind(gates)
+    .bind(readers)
     .bind(hold.as_secs_f64())
     .execute(tx)
     .await?;

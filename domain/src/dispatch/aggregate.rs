@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 /// Bounds the size of an event and of a stream.
 pub const RECIPIENTS_MAX: usize = 500;
-/// Authorizations of one recipient; after the last, a deferral is a rejection and an unknown end stays unknown.
-pub const ATTEMPTS_MAX: u16 = 8;
+/// Tries of one recipient that the other side began to answer; after the last, a deferral is a rejection and an
+/// unknown end stays unknown. What never started does not count.
+pub const TRIES_MAX: u16 = 8;
 const EXHAUSTED: &str = "attempts_exhausted";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Recipient {
     pub state: State,
     /// Authorizations so far; the number of the last one names its mail.
     pub attempts: u16,
+    /// Deferrals and unknown ends that were followed by another try.
+    pub setbacks: u16,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,13 +71,14 @@ impl Aggregate for Dispatch {
             DispatchEvent::Planned { campaign_id, page, recipients } => {
                 self.campaign_id = campaign_id;
                 self.page = page;
-                let waiting = |subscriber| Recipient { subscriber, state: State::Pending, attempts: 0 };
+                let waiting =
+                    |subscriber| Recipient { subscriber, state: State::Pending, attempts: 0, setbacks: 0 };
                 self.recipients = recipients.into_iter().map(waiting).collect();
             }
             DispatchEvent::Authorized { permit_id, recipients, suppressed, rejected, .. } => {
                 for index in &recipients {
                     if let Some(recipient) = self.recipients.get_mut(usize::from(*index)) {
-                        recipient.attempts += 1;
+                        recipient.attempts = recipient.attempts.saturating_add(1);
                     }
                 }
                 self.set(&recipients, State::Authorized(permit_id));
@@ -86,7 +90,7 @@ impl Aggregate for Dispatch {
                 self.set(&indexes(&rejected), State::Rejected);
                 self.set(&unknown, State::Unknown(permit_id));
                 self.put_back(&returned);
-                self.put_back(&deferred);
+                self.set_back(&deferred);
             }
             DispatchEvent::LateHandover { .. } => {}
             DispatchEvent::Reconciled { permit_id, accepted, unknown, returned } => {
@@ -94,7 +98,7 @@ impl Aggregate for Dispatch {
                 self.set(&unknown, State::Unknown(permit_id));
                 self.put_back(&returned);
             }
-            DispatchEvent::UnknownReturned { recipients } => self.put_back(&recipients),
+            DispatchEvent::UnknownReturned { recipients } => self.set_back(&recipients),
             DispatchEvent::Cancelled {} => {
                 self.cancelled = true;
                 for recipient in self.recipients.iter_mut().filter(|r| r.state == State::Pending) {
@@ -142,6 +146,15 @@ impl Dispatch {
         self.set(indexes, if self.cancelled { State::Cancelled } else { State::Pending });
     }
 
+    fn set_back(&mut self, indexes: &[Index]) {
+        for index in indexes {
+            if let Some(recipient) = self.recipients.get_mut(usize::from(*index)) {
+                recipient.setbacks = recipient.setbacks.saturating_add(1);
+            }
+        }
+        self.put_back(indexes);
+    }
+
     fn decide(&self, command: DispatchCommand) -> Decision {
         match command {
             DispatchCommand::Plan { campaign_id, page, recipients } => {
@@ -183,21 +196,23 @@ impl Dispatch {
         Ok(vec![DispatchEvent::Authorized { permit_id, recipients, consents, suppressed, rejected }])
     }
 
-    /// A settlement says something of those recipients alone that its permit still owes: authorized by it, or
-    /// declared unknown by a reconciler that took its worker for dead.
+    /// A settlement says something of those recipients alone that its permit still owes: authorized by it. Of those
+    /// that a reconciler declared unknown, since it took the worker for dead, it can still say how they ended; it cannot
+    /// put them back, since the campaign may be over.
     fn settle(&self, mut s: Settlement, on_unknown: OnUnknown) -> Vec<DispatchEvent> {
-        let owed = |index: Index| match self.at(index).map(|r| r.state) {
-            Some(State::Authorized(permit) | State::Unknown(permit)) => permit == s.permit_id,
-            _ => false,
-        };
-        for list in [&mut s.accepted, &mut s.unknown, &mut s.returned, &mut s.deferred, &mut s.late] {
+        let is = |index: Index, state: State| self.at(index).is_some_and(|r| r.state == state);
+        let authorized = |index: Index| is(index, State::Authorized(s.permit_id));
+        let owed = |index: Index| authorized(index) || is(index, State::Unknown(s.permit_id));
+        for list in [&mut s.accepted, &mut s.late] {
             list.retain(|index| owed(*index));
+        }
+        for list in [&mut s.unknown, &mut s.returned, &mut s.deferred] {
+            list.retain(|index| authorized(*index));
         }
         s.rejected.retain(|refusal| owed(refusal.index));
         let (deferred, exhausted) = s.deferred.into_iter().partition(|index| self.may_try_again(*index));
         let spent = |index| Refusal { index, reason: EXHAUSTED.into() };
         s.rejected.extend(Vec::<Index>::into_iter(exhausted).map(spent));
-        s.unknown.retain(|index| self.at(*index).map(|r| r.state) != Some(State::Unknown(s.permit_id)));
         let resent = self.resent(&s.unknown, on_unknown);
         let settled = DispatchEvent::Settled {
             permit_id: s.permit_id,
@@ -234,7 +249,7 @@ impl Dispatch {
     }
 
     fn may_try_again(&self, index: Index) -> bool {
-        self.at(index).is_some_and(|r| r.attempts < ATTEMPTS_MAX)
+        self.at(index).is_some_and(|r| r.setbacks + 1 < TRIES_MAX)
     }
 
     fn pending(&self) -> usize {

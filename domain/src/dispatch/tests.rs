@@ -89,6 +89,39 @@ fn a_late_settlement_turns_unknown_into_accepted() {
     Scenario::with(()).given(events).when(settle(late)).then_expect_events(vec![settled(vec![0], vec![])]);
 }
 
+/// A worker that was taken for dead cannot reopen a campaign that may be completed.
+#[test]
+fn a_late_settlement_puts_nobody_back() {
+    let late = Settlement { returned: vec![0], deferred: vec![1], ..settlement() };
+    let reconciled = DispatchEvent::Reconciled {
+        permit_id: PERMIT,
+        accepted: vec![],
+        unknown: vec![0, 1],
+        returned: vec![],
+    };
+    let events = vec![planned(2), authorized(vec![0, 1]), reconciled];
+    Scenario::with(()).given(events).when(settle(late)).then_expect_events(vec![]);
+}
+
+#[test]
+fn what_did_not_start_is_no_try() {
+    let back = |returned: Vec<Index>, deferred: Vec<Index>| DispatchEvent::Settled {
+        permit_id: PERMIT,
+        accepted: vec![],
+        rejected: vec![],
+        unknown: vec![],
+        returned,
+        deferred,
+    };
+    let mut events = vec![planned(1)];
+    for _ in 0..50 {
+        events.extend([authorized(vec![0]), back(vec![0], vec![])]);
+    }
+    events.push(authorized(vec![0]));
+    let command = settle(Settlement { deferred: vec![0], ..settlement() });
+    Scenario::with(()).given(events).when(command).then_expect_events(vec![back(vec![], vec![0])]);
+}
+
 #[test]
 fn an_unknown_end_is_held_or_sent_again_by_the_policy() {
     let command = |on_unknown| DispatchCommand::Settle {

@@ -218,6 +218,7 @@ impl Subscriber {
             hash_key_id: self.hash_key_id.clone(),
             subscriber,
             suppressed: self.global_opt_out,
+            is_left: false,
             groups: self.groups.clone(),
         }
     }
@@ -233,7 +234,7 @@ impl Guarded for Subscriber {
             None => vec![Guard::ClaimGate(gate)],
             Some(old) if old != address => {
                 // The address that was left stays suppressed: nobody may be written to there any more.
-                let left = Gate { suppressed: true, ..before.gate(subscriber, old) };
+                let left = Gate { suppressed: true, is_left: true, ..before.gate(subscriber, old) };
                 vec![Guard::SetGate(left), Guard::ClaimGate(gate)]
             }
             Some(_) if before.global_opt_out == after.global_opt_out && before.groups == after.groups => {

@@ -33,7 +33,8 @@ impl Bar {
             self.last = (length, position);
             self.moved = Instant::now();
         }
-        self.drawn.set_length(length);
+        // An empty bar, and not a full one, as long as the length is not known.
+        self.drawn.set_length(length.max(1));
         self.drawn.set_position(position);
     }
 

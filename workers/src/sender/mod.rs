@@ -118,6 +118,7 @@ impl Sender {
         };
         let pause = self.work_on(&claim, stop).await?;
         self.commands.release_dispatch(&claim, pause).await?;
+        self.complete_finished().await?;
         Ok(true)
     }
 

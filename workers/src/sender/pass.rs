@@ -2,14 +2,14 @@
 
 use super::chunk::{self, ChunkSize, HandedOver};
 use super::compose::Composed;
-use super::{CampaignContext, Sender};
+use super::{CampaignContext, Sender, describe};
 use crate::mailers::Mailer;
 use crate::window::Window;
 use commands::CommandError;
 use commands::send::{Authorized, Claim};
 use domain::PermitId;
 use domain::dispatch::{Dispatch, Index, Settlement};
-use eventstore::Loaded;
+use eventstore::{Loaded, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +92,11 @@ impl<'a> Pass<'a> {
                 self.dispatch = dispatch;
                 Ok(Chunk::Settled)
             }
+            Authorized::InDoubt { permit, allowed } => {
+                let untouched = Settlement { permit_id: permit, returned: allowed, ..Settlement::default() };
+                self.settle(None, untouched).await?;
+                Ok(Chunk::Settled)
+            }
             Authorized::Permit { permit, allowed, dispatch } => {
                 self.dispatch = dispatch;
                 let mails =
@@ -108,7 +113,7 @@ impl<'a> Pass<'a> {
         window: &Window,
     ) -> Result<Chunk, CommandError> {
         let count = mails.len();
-        let HandedOver { settlement, mailer_failed } =
+        let HandedOver { mut settlement, mailer_failed } =
             chunk::hand_over(self.mailer, permit, mails, window).await;
         let had_time = window.remaining() * 2 > self.sender.commands.timing.window;
         self.size.learn(count, settlement.returned.len(), had_time);
@@ -116,8 +121,13 @@ impl<'a> Pass<'a> {
             // What was accepted may not be durable: the permit stays, and is cleared up once it has expired.
             return Ok(Chunk::Down(down.reason));
         }
+        if mailer_failed {
+            // No reader's fault, so no reader's try: how long it lasts is what ends it.
+            settlement.returned.append(&mut settlement.deferred);
+            settlement.returned.sort_unstable();
+        }
         self.deferred.extend(&settlement.deferred);
-        self.settle(settlement).await?;
+        self.settle(Some(self.dispatch.clone()), settlement).await?;
         Ok(match mailer_failed {
             true => Chunk::Down("every call failed".into()),
             false => Chunk::Settled,
@@ -125,10 +135,13 @@ impl<'a> Pass<'a> {
     }
 
     /// The outcome of calls is told until the database takes it: this worker is the only witness.
-    async fn settle(&mut self, settlement: Settlement) -> Result<(), CommandError> {
+    async fn settle(
+        &mut self,
+        mut known: Option<Loaded<Dispatch>>,
+        settlement: Settlement,
+    ) -> Result<(), CommandError> {
         let commands = &self.sender.commands;
         let on_unknown = self.context.details.on_unknown;
-        let mut known = Some(self.dispatch.clone());
         let mut pause = SETTLE_RETRY;
         loop {
             let id = self.claim.dispatch_id;
@@ -137,12 +150,15 @@ impl<'a> Pass<'a> {
                     self.dispatch = dispatch;
                     return Ok(());
                 }
-                Err(CommandError::Unavailable(error)) => {
-                    tracing::warn!(%error, dispatch.id = %id, "settlement: will try again");
+                // What cannot be read or written now cannot be later either.
+                Err(error @ CommandError::Failed(StoreError::Format(_) | StoreError::Key(_))) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %describe(&error), dispatch.id = %id, "settlement: will try again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(SETTLE_RETRY_MAX);
                 }
-                Err(error) => return Err(error),
             }
         }
     }

@@ -4,11 +4,10 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use futures::{StreamExt, future, stream};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 use workers::mailers::outbox::file_name;
 use workers::mailers::{Mailer, Outbox, OutboxConfig, OutboxIndex, Outcome, Outgoing, Reconciled};
 
@@ -211,37 +210,4 @@ async fn the_index_is_bounded() {
     let page = fs::read_to_string(dir.path().join("outbox/index.html")).unwrap();
     assert!(page.contains("Newest 200 of 203 messages"));
     assert_eq!(page.matches("<li>").count(), 200);
-}
-
-/// `cargo test -p workers --release --test mailers -- --ignored --nocapture`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn throughput() {
-    let content = "Subject: a\r\n\r\n".to_owned() + &"0123456789abcdef\r\n".repeat(1_000);
-    for concurrency in [1, 4, 8, 16, 32, 64] {
-        let dir = TempDir::new();
-        let config = OutboxConfig { dir: dir.path().to_owned(), concurrency, ..OutboxConfig::default() };
-        let outbox = &Outbox::open(&config).unwrap();
-        let started = Instant::now();
-        stream::iter(0..40)
-            .for_each(|chunk| {
-                let content = content.as_bytes();
-                async move {
-                    outbox.prepare(100).await.unwrap();
-                    let window = &open_window();
-                    stream::iter(0..100)
-                        .for_each_concurrent(outbox.concurrency(), |number| async move {
-                            let subscriber = Uuid::from_u128(chunk * 100 + number);
-                            let base = outgoing(number, "ada@example.org");
-                            let message = Outgoing { subscriber, message: content.to_vec(), ..base };
-                            outbox.hand_over(&message, window).await;
-                        })
-                        .await;
-                    outbox.settle_barrier().await.unwrap();
-                }
-            })
-            .await;
-        let elapsed: Duration = started.elapsed();
-        println!("{concurrency} calls at once: {:.0} messages/s", 4_000.0 / elapsed.as_secs_f64());
-    }
 }

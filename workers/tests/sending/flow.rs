@@ -100,6 +100,21 @@ async fn a_dead_mailer_pauses_the_campaign_and_loses_nobody(pool: PgPool) {
     assert_eq!(world.states(campaign).await, states([("accepted", 7)]));
 }
 
+/// A server that takes connections and refuses the sender uses up nobody's tries.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_mailer_that_refuses_us_rejects_nobody(pool: PgPool) {
+    let world = World::new(&pool).await;
+    world.readers(5).await;
+    let campaign = world.frozen_campaign(OnUnknown::Hold).await;
+    let mailer = Scripted::answering(|_| Outcome::Deferred { code: Some(550) });
+    let sender = world.sender(mailer).await;
+    for _ in 0..4 {
+        world.send_until(&sender, campaign, "paused").await;
+        world.commands.resume_campaign(&Context::system("test"), campaign).await.unwrap();
+    }
+    assert_eq!(world.states(campaign).await, states([("pending", 5)]));
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_cancel_closes_the_rest(pool: PgPool) {
     let world = World::new(&pool).await;
@@ -123,10 +138,13 @@ async fn two_schedulers_freeze_once(pool: PgPool) {
     let world = World::new(&pool).await;
     world.readers(35).await;
     let campaign = world.campaign(OnUnknown::Hold).await;
-    let other = workers::scheduler::Scheduler::new(world.commands.clone(), world.freezer.clone());
+    let other = workers::scheduler::Scheduler::new(world.commands.clone());
     world
         .until(async || {
-            let (a, b) = tokio::join!(world.scheduler.step(&world.stop), other.step(&world.stop));
+            let (a, b) = tokio::join!(world.scheduler.step(), other.step());
+            a.unwrap();
+            b.unwrap();
+            let (a, b) = tokio::join!(world.freezer.step(&world.stop), world.freezer.step(&world.stop));
             a.unwrap();
             b.unwrap();
             world.status(campaign).await == "sending"

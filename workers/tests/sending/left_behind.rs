@@ -18,12 +18,7 @@ async fn die_and_go_on(
     let sender = world.sender(dying.clone()).await;
     let stop = world.stop.clone();
     let sending = tokio::spawn(async move { sender.step(&stop).await });
-    world
-        .until(async || {
-            let open = "SELECT EXISTS (SELECT FROM permits)";
-            sqlx::query_scalar::<_, bool>(open).fetch_one(&world.pool).await.unwrap()
-        })
-        .await;
+    world.until(async || world.has_permits().await).await;
     sending.abort();
     drop(closed);
     let mut other = Scripted::accepting();

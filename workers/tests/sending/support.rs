@@ -137,7 +137,7 @@ impl World {
         };
         let template = id_of(&commands.create_template(&by, content).await.unwrap(), "template_id");
         let freezer = Freezer::new(commands.clone(), 10);
-        let scheduler = Scheduler::new(commands.clone(), freezer.clone());
+        let scheduler = Scheduler::new(commands.clone());
         let guard = stop.clone().drop_guard();
         Self {
             pool: pool.clone(),
@@ -209,7 +209,8 @@ impl World {
     pub async fn frozen_campaign(&self, on_unknown: OnUnknown) -> CampaignId {
         let id = self.campaign(on_unknown).await;
         self.until(async || {
-            self.scheduler.step(&self.stop).await.unwrap();
+            self.scheduler.step().await.unwrap();
+            self.freezer.step(&self.stop).await.unwrap();
             self.status(id).await != "scheduled" && self.status(id).await != "freezing"
         })
         .await;
@@ -228,6 +229,11 @@ impl World {
             self.status(id).await == status
         })
         .await;
+    }
+
+    pub async fn has_permits(&self) -> bool {
+        let open = sqlx::query_scalar("SELECT EXISTS (SELECT FROM permits)");
+        open.fetch_one(&self.pool).await.unwrap()
     }
 
     pub async fn until(&self, mut condition: impl AsyncFnMut() -> bool) {

@@ -164,15 +164,13 @@ async fn a_list_of_the_unsubscribed_opts_everybody_out(pool: PgPool) {
     assert_gates_follow(&commands).await;
 }
 
-/// A permit that allows a call to this address, as a sender opens it.
-async fn open_permit(commands: &commands::Commands, address: &str) {
-    let address = domain::EmailAddress::parse(address).unwrap();
-    let gate = commands::gate_prefix(&commands.store.master.address_hash(&address));
+/// A permit that allows a call to this person, as a sender opens it.
+async fn open_permit(commands: &commands::Commands, subscriber: domain::SubscriberId) {
     sqlx::query(
-        "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, gates, expires_at)
+        "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, readers, expires_at)
          VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'null', ARRAY[1, $1], now() + interval '1 hour')",
     )
-    .bind(gate)
+    .bind(commands::reader_key(subscriber))
     .execute(&commands.store.pool)
     .await
     .unwrap();
@@ -181,7 +179,11 @@ async fn open_permit(commands: &commands::Commands, address: &str) {
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn imported_opt_outs_wait_for_calls_under_way(pool: PgPool) {
     let commands = commands(&pool);
-    open_permit(&commands, "ana@example.com").await;
+    let ana: domain::SubscriberId = {
+        completed(&import(&commands, active(None), ANA).await);
+        sqlx::query_scalar("SELECT subscriber_id FROM gates").fetch_one(&pool).await.unwrap()
+    };
+    open_permit(&commands, ana).await;
     let id = start(&commands, opted_out(), ANA).await;
     let begun = Instant::now();
     work(&commands).await;

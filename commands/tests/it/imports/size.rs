@@ -5,20 +5,12 @@ use commands::imports::{ImportStatus, REJECTED_MAX};
 use futures::{Stream, stream};
 use sqlx::PgPool;
 use std::convert::Infallible;
-use std::time::Instant;
 
 /// A line of /proc/self/status, in bytes.
 fn memory(line: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let kibibytes = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
     kibibytes.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
-/// Processor time of this process, in seconds: what is left of a measurement on a busy machine.
-fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after_name = stat.rsplit(") ").next().unwrap();
-    after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
 /// Rows that are made while they are sent.
@@ -69,30 +61,4 @@ async fn the_list_of_rejected_rows_is_bounded_and_says_so(pool: PgPool) {
     assert_eq!(rows_in(&pool, "import_rejected").await, REJECTED_MAX);
     let last = commands.rejected_rows(status.import_id, REJECTED_MAX - 1, 10).await.unwrap();
     assert_eq!(last.iter().map(|row| row.line).collect::<Vec<_>>(), [REJECTED_MAX, REJECTED_MAX + 1]);
-}
-
-/// To be run by hand, optimised: what one worker does in a second.
-#[sqlx::test(migrator = "eventstore::MIGRATOR")]
-#[ignore = "measures"]
-async fn speed(pool: PgPool) {
-    let commands = commands(&pool);
-    let file = std::env::var("POSTLEDGER_IMPORT_FILE").unwrap();
-    for run in ["new people", "the same file again"] {
-        let text = std::fs::read(&file).unwrap();
-        let begun = Instant::now();
-        let id = start(&commands, active(None), text).await;
-        let spooled = begun.elapsed();
-        std::fs::write("/proc/self/clear_refs", "5").ok();
-        let (begun, used) = (Instant::now(), processor_seconds());
-        work(&commands).await;
-        let used = processor_seconds() - used;
-        let seconds = begun.elapsed().as_secs_f64();
-        let status = commands.import(id).await.unwrap();
-        let mebibytes = memory("VmHWM:") >> 20;
-        println!("{run}: {:?} spooled in {spooled:?}", completed(&status));
-        let speed = status.rows as f64 / seconds;
-        println!(
-            "{run}: {speed:.0} rows/s in {seconds:.1} s, busy for {used:.1} s, {mebibytes} MiB at the most"
-        );
-    }
 }

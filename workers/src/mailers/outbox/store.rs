@@ -1,8 +1,8 @@
 //! The outbox's files. Everything here blocks.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -17,6 +17,9 @@ const ABANDONED_AFTER_SECONDS: i64 = 3_600;
 
 /// `prepare` fails below this much free space, so that a disk running full stops a campaign between chunks.
 const FREE_BYTES_MIN: u64 = 16 << 20;
+/// Mails hold addresses and links that opt out for ever: for their owner alone.
+const PRIVATE_DIR: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
 
 /// The name that an attempt's message or tombstone gets.
 #[must_use]
@@ -65,7 +68,7 @@ impl Store {
 
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let tmp = dir.join("tmp");
-        fs::create_dir_all(&tmp)?;
+        DirBuilder::new().recursive(true).mode(PRIVATE_DIR).create(&tmp)?;
         let now = clock_gettime(ClockId::Realtime);
         let process = format!("{}-{}-{}", std::process::id(), now.tv_sec, now.tv_nsec);
         let (staged, swept_at_seconds) = (AtomicU64::new(0), AtomicI64::new(0));
@@ -88,7 +91,7 @@ impl Store {
 
     fn create(&self) -> io::Result<(File, Staged)> {
         let path = self.temporary();
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_FILE).open(&path)?;
         Ok((file, Staged(path)))
     }
 
