@@ -2,7 +2,7 @@
 
 use crate::scene;
 use chrono::TimeDelta;
-use e2e::{Client, Draft, Export, Settings, Stack};
+use e2e::{Client, Draft, Export, Settings, Stack, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -18,8 +18,17 @@ struct Counts {
 }
 
 impl Counts {
+    /// Once every read model has done all that the log holds: lists are behind for a moment after a command.
     async fn of(stack: &Stack) -> Self {
         let api = stack.client();
+        eventually("the read models are up to date", Duration::from_secs(20), async || {
+            let ready: Value = api.query("/health/ready").await.expect(200).json();
+            let pending = "SELECT EXISTS (SELECT FROM pending)";
+            let numbered = !sqlx::query_scalar::<_, bool>(pending).fetch_one(stack.pool()).await.unwrap();
+            let models = ready["read_models"].as_array().expect("the read models");
+            (numbered && models.iter().all(|model| model["lag_events"] == 0)).then_some(())
+        })
+        .await;
         let mut lists = Vec::new();
         for list in ["/groups", "/templates", "/emails", "/subscribers", "/imports"] {
             lists.push((list, api.all::<Value>(list).await.len()));

@@ -31,7 +31,7 @@ fn settings() -> Settings {
 async fn ten_kills_lose_and_repeat_nobody() {
     let mut random = Random::from_environment("crash");
     let smtp = Smtp::start(SmtpOptions::default()).await;
-    let mut stack = Stack::prepare(settings().smtp(&smtp)).await;
+    let mut stack = Stack::prepare(settings().smtp(&smtp).set("smtp.connections", 8)).await;
     start(&mut stack).await;
     stack.ready().await;
     let started = Instant::now();

@@ -129,6 +129,19 @@ async fn a_database_that_went_away_parks_nothing(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_database_that_goes_away_in_the_search_for_poison_parks_nothing(pool: PgPool) {
+    let picky = Picky::create(&pool, &["poison"]).await;
+    append(&pool, &group(A, &["a", "poison"])).await;
+    picky.failures.store(1, Ordering::SeqCst);
+    let mut consumer = Consumer::load(pool.clone(), picky.clone()).await.unwrap();
+    let error = consumer.deliver(read_all(&pool, &["group"]).await).await.unwrap_err();
+    assert!(matches!(error, ConsumeError::Store(_)), "{error}");
+    assert_eq!(count(&pool, "dead_letters").await + count(&pool, "picky").await, 0);
+    consumer.deliver(read_all(&pool, &["group"]).await).await.unwrap();
+    assert_eq!((kept(&pool, A).await, count(&pool, "dead_letters").await), (vec![1], 1));
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn checkpoints_of_another_epoch_are_refused_with_the_way_out(pool: PgPool) {
     let picky = Picky::create(&pool, &[]).await;
     append(&pool, &group(A, &["a", "b"])).await;

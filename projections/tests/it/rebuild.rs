@@ -1,7 +1,7 @@
 //! I5: a read model that is rebuilt from the log equals the live one, row for row.
 
 use crate::log::{append, caught_up, count, dump, follow, forget, start};
-use crate::picky::group;
+use crate::picky::{Picky, group, kept};
 use crate::world::{World, fresh_seed};
 use projections::{Interleaving, Progress, Projection, all, rebuild};
 use sqlx::PgPool;
@@ -86,6 +86,19 @@ async fn a_rebuild_says_how_far_it_is(pool: PgPool) {
     assert_eq!(rebuilt.until, 60);
     assert_eq!(seen.last(), Some(&Progress { position: 60, until: 60 }));
     assert_eq!(count(&pool, "groups").await, 30);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_rebuild_tries_dead_letters_anew(pool: PgPool) {
+    let id = Uuid::from_u128(1);
+    let picky = Picky::create(&pool, &["poison"]).await;
+    let models: Vec<Arc<dyn Projection>> = vec![picky.clone()];
+    append(&pool, &group(id, &["a", "poison", "c"])).await;
+    assert_eq!(rebuild(&pool, &models, "picky", |_| {}).await.unwrap().dead_letters, 2);
+    picky.allow_everything();
+    assert_eq!(rebuild(&pool, &models, "picky", |_| {}).await.unwrap().dead_letters, 0);
+    assert_eq!(kept(&pool, id).await, [1, 2, 3]);
+    assert_eq!(count(&pool, "parked_streams").await, 0);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
