@@ -33,6 +33,7 @@ run_faults() {
     step "Fault $name" "5 min"
     find_fault "$name"
   done
+  rm -rf .data/faults
 }
 
 # Every file gets a new time, so that nothing built from a patched one is taken for fresh. What was built of other
