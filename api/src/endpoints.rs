@@ -14,6 +14,7 @@ mod report;
 mod schedule;
 mod subscribers;
 mod templates;
+mod test_mail;
 mod unsubscribe;
 
 use crate::access::Routes;
@@ -26,6 +27,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         subscribers::routes,
         imports::routes,
         templates::routes,
+        test_mail::routes,
         emails::routes,
         schedule::routes,
         report::routes,

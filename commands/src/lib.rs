@@ -12,6 +12,7 @@ mod permits;
 pub mod send;
 mod subscribers;
 mod templates;
+mod test_mail;
 
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;

@@ -50,7 +50,8 @@ pub struct CampaignGate {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DispatchWork {
     pub dispatch: DispatchId,
-    pub campaign: CampaignId,
+    /// None: a mail outside campaigns.
+    pub campaign: Option<CampaignId>,
     pub page: u32,
     pub last_subscriber: Option<SubscriberId>,
     pub recipients: u32,

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod personal;
 pub mod subscriber;
 pub mod template;
+pub mod transactional;
 
 pub use address::{AddressHash, EmailAddress};
 pub use event::Event;

@@ -9,6 +9,11 @@ pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 
+/// What stands for the reader in the name of a mail outside campaigns (UUIDv5): its recipient may be no subscriber.
+pub fn recipient_id(dispatch: DispatchId, index: u16) -> Uuid {
+    Uuid::new_v5(&dispatch, &index.to_be_bytes())
+}
+
 /// The id of a campaign's page (UUIDv5): whoever freezes the page again meets the same key.
 pub fn dispatch_id(campaign: CampaignId, page: u32) -> DispatchId {
     Uuid::new_v5(&campaign, &page.to_be_bytes())

@@ -18,6 +18,9 @@ pub const MAX_TOKEN_BYTES: usize = 2_048;
 /// A key id stands in each token's header.
 const MAX_KID_BYTES: usize = 64;
 
+/// Stands for a token in previews and test mails: it opens nothing.
+pub const SAMPLE_TOKEN: &str = "preview";
+
 const ISSUER: &str = "postledger";
 const PREFERENCE_TYPE: &str = "preference+jwt";
 const PREFERENCE_AUDIENCE: &str = "preference";

@@ -13,6 +13,7 @@ use domain::subscriber::Subscriber;
 use domain::template::{Body, Content};
 use domain::{SubscriberId, TemplateId};
 use eventstore::StoreError;
+use mail::links::SAMPLE_TOKEN;
 use mail::{Compiled, MergeData, RenderError, Rendered, TemplateError, TemplateSource};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -21,8 +22,6 @@ use uuid::Uuid;
 
 /// Stands for the reader where none is named.
 const SAMPLE_ADDRESS: &str = "reader@example.com";
-/// In the place of a token: a preview must not be able to opt anybody out.
-const SAMPLE_TOKEN: &str = "preview";
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -24,3 +24,4 @@ mod server;
 mod subscribers;
 mod support;
 mod templates;
+mod test_mail;

@@ -1,7 +1,7 @@
-use super::Claim;
+use super::{Claim, Lease};
 use crate::{CommandError, Commands, Context, reader_key};
 use domain::dispatch::{Authorization, Dispatch, DispatchCommand, DispatchError, Index, Refusal};
-use domain::{AddressHash, GroupId, PermitId, Sequence, SubscriberId};
+use domain::{AddressHash, CampaignId, Event, GroupId, Guarded, PermitId, Sequence, SubscriberId};
 use eventstore::{Decided, Loaded, StoreError, append, campaign_lock, ids, sealing::SubjectKeys};
 use sqlx::PgConnection;
 use std::collections::HashMap;
@@ -15,18 +15,29 @@ pub struct Candidate {
     pub address: AddressHash,
 }
 
+/// How authorizing recipients of a dispatch ended; `dispatch` is the dispatch as it is by now.
 #[derive(Debug)]
-pub enum Authorized {
+pub enum Authorized<A> {
     /// Calls may start for these recipients, within W of the clocks read before.
-    Permit { permit: PermitId, allowed: Vec<Index>, dispatch: Loaded<Dispatch> },
+    Permit { permit: PermitId, allowed: Vec<Index>, dispatch: Loaded<A> },
     /// All of them were refused; the dispatch knows it.
-    Nobody { dispatch: Loaded<Dispatch> },
+    Nobody { dispatch: Loaded<A> },
     /// Nobody knows whether the permit was stored: it has to be settled without a call.
     InDoubt { permit: PermitId, allowed: Vec<Index> },
     /// The campaign does not send any more.
     Stopped,
     /// Somebody else has the dispatch.
     Lost,
+}
+
+/// A permit to be opened for the people behind `readers`.
+pub(super) struct NewPermit<'a> {
+    pub id: PermitId,
+    pub campaign: Option<CampaignId>,
+    pub mailer: &'a str,
+    pub readers: Vec<i64>,
+    /// How long after now nobody else may act for this worker (W, its margin and the call's time-out).
+    pub hold: Duration,
 }
 
 #[derive(sqlx::FromRow)]
@@ -53,7 +64,7 @@ impl Commands {
         candidates: &[Candidate],
         unsendable: Vec<Refusal>,
         hold: Duration,
-    ) -> Result<Authorized, CommandError> {
+    ) -> Result<Authorized<Dispatch>, CommandError> {
         let mut tx = self.store.pool.begin().await?;
         // Lock in one statement and look in the next: a statement's snapshot is older than the lock it waited for.
         sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
@@ -69,23 +80,48 @@ impl Commands {
             return Ok(Authorized::Stopped);
         }
         let gates = lock_gates(&mut tx, candidates, group).await?;
-        let permit = ids::new_id();
         let (allowed, suppressed) = judge(candidates, &gates);
         let recipients: Vec<Index> = allowed.iter().map(|(index, _)| *index).collect();
+        let is_allowed = |candidate: &&Candidate| recipients.binary_search(&candidate.index).is_ok();
+        let permit = NewPermit {
+            id: ids::new_id(),
+            campaign: Some(claim.campaign_id),
+            mailer,
+            readers: candidates.iter().filter(is_allowed).map(|c| reader_key(c.subscriber)).collect(),
+            hold,
+        };
+        let authorization = Authorization { permit_id: permit.id, allowed, suppressed, rejected: unsendable };
+        let authorize = DispatchCommand::Authorize(authorization);
+        self.conclude(tx, claim.lease, dispatch, authorize, permit, recipients).await
+    }
+
+    /// Under the locks that said who may be written to: the permit, the lease, the event, the commit.
+    pub(super) async fn conclude<A>(
+        &self,
+        mut tx: sqlx::Transaction<'_, sqlx::Postgres>,
+        lease: Lease,
+        dispatch: Loaded<A>,
+        authorize: A::Command,
+        permit: NewPermit<'_>,
+        allowed: Vec<Index>,
+    ) -> Result<Authorized<A>, CommandError>
+    where
+        A: Guarded<Error = DispatchError>,
+        A::Event: Event,
+    {
+        let (id, hold) = (permit.id, permit.hold);
         if !allowed.is_empty() {
-            open_permit(&mut tx, claim, permit, mailer, candidates, &recipients, hold).await?;
+            open_permit(&mut tx, lease, permit).await?;
         }
-        if !renew_lease(&mut tx, claim, hold).await? {
+        if !renew_lease(&mut tx, lease, hold).await? {
             return Ok(Authorized::Lost);
         }
-        let authorization = Authorization { permit_id: permit, allowed, suppressed, rejected: unsendable };
-        let authorize = DispatchCommand::Authorize(authorization);
-        let decided = match Decided::decide(claim.dispatch_id, dispatch, authorize).await {
+        let decided = match Decided::decide(lease.dispatch_id, dispatch, authorize).await {
             Ok(decided) => decided,
             Err(DispatchError::NotPending(_)) => return Ok(Authorized::Lost),
             Err(error) => return Err(StoreError::Format(error.to_string()).into()),
         };
-        let after = decided.loaded_after();
+        let dispatch = decided.loaded_after();
         let events = decided.into_append(&SubjectKeys::new())?;
         match append(&mut tx, vec![events], &Context::system("sender").metadata()).await {
             Ok(_) => {}
@@ -93,13 +129,13 @@ impl Commands {
             Err(error) => return Err(error.into()),
         }
         if let Err(error) = tx.commit().await {
-            tracing::warn!(%error, dispatch.id = %claim.dispatch_id, "authorization: the commit's answer was lost");
-            return Ok(Authorized::InDoubt { permit, allowed: recipients });
+            tracing::warn!(%error, dispatch.id = %lease.dispatch_id, "authorization: the commit's answer was lost");
+            return Ok(Authorized::InDoubt { permit: id, allowed });
         }
         self.store.appended.notify_one();
-        Ok(match recipients.is_empty() {
-            true => Authorized::Nobody { dispatch: after },
-            false => Authorized::Permit { permit, allowed: recipients, dispatch: after },
+        Ok(match allowed.is_empty() {
+            true => Authorized::Nobody { dispatch },
+            false => Authorized::Permit { permit: id, allowed, dispatch },
         })
     }
 }
@@ -147,39 +183,29 @@ fn judge(
     (allowed, suppressed)
 }
 
-async fn open_permit(
-    tx: &mut PgConnection,
-    claim: &Claim,
-    permit: PermitId,
-    mailer: &str,
-    candidates: &[Candidate],
-    allowed: &[Index],
-    hold: Duration,
-) -> Result<(), CommandError> {
-    let is_allowed = |candidate: &&Candidate| allowed.binary_search(&candidate.index).is_ok();
-    let readers: Vec<i64> = candidates.iter().filter(is_allowed).map(|c| reader_key(c.subscriber)).collect();
+async fn open_permit(tx: &mut PgConnection, lease: Lease, permit: NewPermit<'_>) -> Result<(), CommandError> {
     sqlx::query(
         "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, readers, expires_at)
          VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))",
     )
-    .bind(permit)
-    .bind(claim.campaign_id)
-    .bind(claim.dispatch_id)
-    .bind(mailer)
-    .bind(readers)
-    .bind(hold.as_secs_f64())
+    .bind(permit.id)
+    .bind(permit.campaign)
+    .bind(lease.dispatch_id)
+    .bind(permit.mailer)
+    .bind(permit.readers)
+    .bind(permit.hold.as_secs_f64())
     .execute(tx)
     .await?;
     Ok(())
 }
 
-async fn renew_lease(tx: &mut PgConnection, claim: &Claim, hold: Duration) -> Result<bool, CommandError> {
+async fn renew_lease(tx: &mut PgConnection, lease: Lease, hold: Duration) -> Result<bool, CommandError> {
     let renewed = sqlx::query(
         "UPDATE dispatch_work SET leased_until = clock_timestamp() + make_interval(secs => $3)
          WHERE dispatch_id = $1 AND fence = $2",
     )
-    .bind(claim.dispatch_id)
-    .bind(claim.fence)
+    .bind(lease.dispatch_id)
+    .bind(lease.fence)
     .bind(hold.as_secs_f64())
     .execute(tx)
     .await?;

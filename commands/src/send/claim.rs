@@ -5,11 +5,18 @@ use std::time::Duration;
 
 /// Leave to work on one dispatch until the lease ends. Every authorization renews it, and proves by the fencing
 /// number that nobody took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Lease {
+    pub dispatch_id: DispatchId,
+    pub fence: i64,
+}
+
+/// A lease of one of a campaign's dispatches.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Claim {
-    pub dispatch_id: DispatchId,
+    #[sqlx(flatten)]
+    pub lease: Lease,
     pub campaign_id: CampaignId,
-    pub fence: i64,
     /// The campaign's status when it was claimed.
     pub status: String,
 }
@@ -44,14 +51,33 @@ impl Commands {
         .await?)
     }
 
+    /// One mail outside campaigns that waits.
+    pub async fn claim_transactional(&self, lease: Duration) -> Result<Option<Lease>, CommandError> {
+        Ok(sqlx::query_as(
+            "WITH next AS (
+                 SELECT dispatch_id FROM dispatch_work
+                 WHERE campaign_id IS NULL AND pending > 0
+                   AND (leased_until IS NULL OR leased_until < clock_timestamp())
+                   AND (not_before IS NULL OR not_before < clock_timestamp())
+                 ORDER BY dispatch_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+             UPDATE dispatch_work w
+             SET fence = fence + 1, leased_until = clock_timestamp() + make_interval(secs => $1)
+             FROM next WHERE w.dispatch_id = next.dispatch_id
+             RETURNING w.dispatch_id, w.fence",
+        )
+        .bind(lease.as_secs_f64())
+        .fetch_optional(&self.store.pool)
+        .await?)
+    }
+
     /// Gives a dispatch back, to be claimed again after `pause`.
-    pub async fn release_dispatch(&self, claim: &Claim, pause: Duration) -> Result<(), CommandError> {
+    pub async fn release_dispatch(&self, lease: Lease, pause: Duration) -> Result<(), CommandError> {
         sqlx::query(
             "UPDATE dispatch_work SET leased_until = NULL, not_before = clock_timestamp() + make_interval(secs => $3)
              WHERE dispatch_id = $1 AND fence = $2",
         )
-        .bind(claim.dispatch_id)
-        .bind(claim.fence)
+        .bind(lease.dispatch_id)
+        .bind(lease.fence)
         .bind(pause.as_secs_f64())
         .execute(&self.store.pool)
         .await?;

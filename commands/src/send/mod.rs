@@ -6,6 +6,8 @@
 mod authorize;
 mod claim;
 mod settle;
+mod transactional;
 
 pub use authorize::{Authorized, Candidate};
-pub use claim::{Claim, ExpiredPermit};
+pub use claim::{Claim, ExpiredPermit, Lease};
+pub use transactional::TestReader;

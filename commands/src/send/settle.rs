@@ -1,8 +1,8 @@
 use super::Claim;
 use crate::{CommandError, Commands, Context};
 use domain::campaign::OnUnknown;
-use domain::dispatch::{Dispatch, DispatchCommand, Settlement};
-use domain::{DispatchId, PermitId};
+use domain::dispatch::{Dispatch, DispatchCommand, DispatchError, Settlement};
+use domain::{DispatchId, Event, Guarded, PermitId};
 use eventstore::{Decided, Loaded, StoreError, append, load, sealing::SubjectKeys};
 
 /// Tries of a settlement that others race; each loads the stream anew.
@@ -20,7 +20,7 @@ impl Commands {
     ) -> Result<Loaded<Dispatch>, CommandError> {
         let permit = settlement.permit_id;
         let command = DispatchCommand::Settle { settlement, on_unknown };
-        self.change_dispatch(dispatch, known, command, Some(permit)).await
+        self.change(dispatch, known, command, Some(permit)).await
     }
 
     /// Records what is known of the calls of a dead worker's permit and removes the permit.
@@ -32,41 +32,53 @@ impl Commands {
     ) -> Result<Loaded<Dispatch>, CommandError> {
         let permit = settlement.permit_id;
         let command = DispatchCommand::Reconcile { settlement, on_unknown };
-        self.change_dispatch(dispatch, None, command, Some(permit)).await
+        self.change(dispatch, None, command, Some(permit)).await
     }
 
     /// Closes what is left of a dispatch whose campaign was cancelled.
     pub async fn cancel_dispatch(&self, claim: &Claim) -> Result<(), CommandError> {
-        self.change_dispatch(claim.dispatch_id, None, DispatchCommand::Cancel, None).await.map(|_| ())
+        self.change::<Dispatch>(claim.lease.dispatch_id, None, DispatchCommand::Cancel, None)
+            .await
+            .map(|_| ())
     }
 
-    async fn change_dispatch(
+    /// Runs a command on a dispatch and removes the permit that it closes, in one transaction.
+    pub(super) async fn change<A>(
         &self,
         id: DispatchId,
-        mut known: Option<Loaded<Dispatch>>,
-        command: DispatchCommand,
+        mut known: Option<Loaded<A>>,
+        command: A::Command,
         closes: Option<PermitId>,
-    ) -> Result<Loaded<Dispatch>, CommandError> {
+    ) -> Result<Loaded<A>, CommandError>
+    where
+        A: Guarded<Error = DispatchError>,
+        A::Event: Event,
+        A::Command: Clone,
+    {
         let mut tries = 1;
         loop {
             let loaded = match known.take() {
                 Some(loaded) => loaded,
-                None => load::<Dispatch>(&self.store.pool, id).await?,
+                None => load::<A>(&self.store.pool, id).await?,
             };
-            match self.change_dispatch_once(id, loaded, command.clone(), closes).await {
+            match self.change_once(id, loaded, command.clone(), closes).await {
                 Err(error) if error.is_transient() && tries < TRIES_MAX => tries += 1,
                 other => return Ok(other?),
             }
         }
     }
 
-    async fn change_dispatch_once(
+    async fn change_once<A>(
         &self,
         id: DispatchId,
-        loaded: Loaded<Dispatch>,
-        command: DispatchCommand,
+        loaded: Loaded<A>,
+        command: A::Command,
         closes: Option<PermitId>,
-    ) -> Result<Loaded<Dispatch>, StoreError> {
+    ) -> Result<Loaded<A>, StoreError>
+    where
+        A: Guarded<Error = DispatchError>,
+        A::Event: Event,
+    {
         let decided = Decided::decide(id, loaded, command).await;
         let decided = decided.map_err(|error| StoreError::Format(error.to_string()))?;
         let after = decided.loaded_after();

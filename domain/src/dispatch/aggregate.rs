@@ -177,7 +177,7 @@ impl Dispatch {
         match recipients.len() {
             _ if self.version > 0 => Err(DispatchError::Exists),
             1..=RECIPIENTS_MAX => Ok(vec![DispatchEvent::Planned { campaign_id, page, recipients }]),
-            _ => Err(DispatchError::Size),
+            _ => Err(DispatchError::Size(RECIPIENTS_MAX)),
         }
     }
 
@@ -282,7 +282,7 @@ impl Guarded for Dispatch {
         let Ok(dispatch) = Uuid::parse_str(id) else { return Vec::new() };
         vec![Guard::Dispatch(DispatchWork {
             dispatch,
-            campaign: after.campaign_id,
+            campaign: Some(after.campaign_id),
             page: after.page,
             last_subscriber: after.recipients.last().map(|r| r.subscriber),
             recipients: after.recipients.len() as u32,

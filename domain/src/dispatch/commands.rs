@@ -50,8 +50,8 @@ pub enum DispatchError {
     Unknown,
     #[error("the dispatch exists already")]
     Exists,
-    #[error("a dispatch has 1 to {} recipients", super::RECIPIENTS_MAX)]
-    Size,
+    #[error("a dispatch has 1 to {0} recipients")]
+    Size(usize),
     #[error("recipient {0} is not waiting for a send")]
     NotPending(Index),
 }

@@ -58,8 +58,14 @@ fn a_dispatch_is_planned_once_and_within_its_size() {
     };
     Scenario::with(()).given_no_previous_events().when(plan(3)).then_expect_events(vec![planned(3)]);
     Scenario::with(()).given(vec![planned(3)]).when(plan(3)).then_expect_error(DispatchError::Exists);
-    Scenario::with(()).given_no_previous_events().when(plan(0)).then_expect_error(DispatchError::Size);
-    Scenario::with(()).given_no_previous_events().when(plan(501)).then_expect_error(DispatchError::Size);
+    Scenario::with(())
+        .given_no_previous_events()
+        .when(plan(0))
+        .then_expect_error(DispatchError::Size(RECIPIENTS_MAX));
+    Scenario::with(())
+        .given_no_previous_events()
+        .when(plan(501))
+        .then_expect_error(DispatchError::Size(RECIPIENTS_MAX));
 }
 
 #[test]

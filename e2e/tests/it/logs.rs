@@ -2,7 +2,7 @@
 //! however much is logged.
 
 use crate::account::Account;
-use e2e::{Client, Draft, Mail, Settings, Stack};
+use e2e::{Client, Draft, Mail, Settings, Stack, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ async fn what_is_personal_or_secret_is_in_no_log_no_table_and_no_error() {
     let mut errors = Vec::new();
     import(&api, group, &mut errors).await;
     add(&api, group, &mut errors).await;
-    let link = send(&stack, &api, group).await;
+    let link = send(&stack, &api, group, &mut errors).await;
     let token = link.split_once("token=").unwrap().1.to_owned();
     opt_out(&api, &link, &mut errors).await;
     stack.terminate("server", Duration::from_secs(30)).await;
@@ -95,10 +95,19 @@ async fn add(api: &Client, group: Uuid, errors: &mut Vec<String>) {
 }
 
 /// Answers the reader's link.
-async fn send(stack: &Stack, api: &Client, group: Uuid) -> String {
+async fn send(stack: &Stack, api: &Client, group: Uuid, errors: &mut Vec<String>) -> String {
     let html = "<p>{{ first_name }} {{ last_name }}</p>";
     let template =
         api.template(&json!({ "name": "Letter", "subject": "For {{ first_name }}", "html": html })).await;
+    let path = format!("/templates/{template}/test");
+    errors.push(api.post(&path, &json!({ "to": ["kanarienvogel.7f3a@"] })).await.expect(422).body);
+    let test = json!({ "to": [ADDRESS, "third.kanarienvogel.7f3a@canary-domain.example"] });
+    let test = api.post(&path, &test).await.expect(202).id("dispatch_id");
+    eventually("the test mails are sent", Duration::from_secs(60), async || {
+        let sent = stack.outbox().handovers().into_iter().filter(|handover| handover.dispatch == test);
+        (sent.count() == 2).then_some(())
+    })
+    .await;
     let campaign = api.launch(&Draft { template, group, ..Draft::default() }).await;
     api.completes(campaign, Duration::from_secs(60)).await;
     let account = Account::of(stack, campaign).await;

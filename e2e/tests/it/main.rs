@@ -24,3 +24,4 @@ mod restart;
 mod schedule;
 mod schedulers;
 mod smtp_answers;
+mod test_mail;

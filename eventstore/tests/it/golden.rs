@@ -11,6 +11,7 @@ use domain::dispatch::{DispatchEvent, Refusal};
 use domain::group::GroupEvent;
 use domain::subscriber::SubscriberEvent;
 use domain::template::{Body, Content, TemplateEvent};
+use domain::transactional::{TestMail, TransactionalEvent};
 use domain::{AddressHash, Event, Personal};
 use eventstore::{LogEvent, canonical, decode};
 use serde::{Deserialize, Serialize};
@@ -174,6 +175,35 @@ fn dispatch() -> Vec<DispatchEvent> {
     ]
 }
 
+fn transactional() -> Vec<TransactionalEvent> {
+    let refusal = |index, reason: &str| vec![Refusal { index, reason: reason.into() }];
+    vec![
+        TransactionalEvent::TestRequested(TestMail {
+            template_id: id(1),
+            template_version: 3,
+            addresses: sealed("addresses"),
+            address_hashes: vec![AddressHash([7; 32]), AddressHash([8; 32])],
+            hash_key_id: "k".into(),
+            expires_at: time(),
+        }),
+        TransactionalEvent::Authorized {
+            permit_id: id(5),
+            recipients: vec![0],
+            suppressed: refusal(1, "opted_out"),
+            rejected: refusal(2, "not_rendered"),
+        },
+        TransactionalEvent::Settled {
+            permit_id: id(5),
+            accepted: vec![0],
+            rejected: refusal(1, "550"),
+            unknown: vec![2],
+            returned: vec![3],
+            late: vec![0],
+        },
+        TransactionalEvent::Expired {},
+    ]
+}
+
 /// Compares each sample with its file and reads the file back; returns the files' names.
 fn check<A>(samples: Vec<A::Event>) -> BTreeSet<String>
 where
@@ -224,6 +254,7 @@ fn every_event_has_its_golden_file_and_every_file_its_reader() {
     names.append(&mut check::<domain::template::Template>(template()));
     names.append(&mut check::<domain::campaign::Campaign>(campaign()));
     names.append(&mut check::<domain::dispatch::Dispatch>(dispatch()));
+    names.append(&mut check::<domain::transactional::Transactional>(transactional()));
     names.append(&mut check::<Probe>(vec![ProbeEvent::Measured { celsius: 20 }]));
     names.insert("ProbeMeasured@0.9.json".into());
     let files: BTreeSet<String> =
@@ -251,6 +282,7 @@ fn every_variant_has_a_sample() {
     named(template());
     named(campaign());
     named(dispatch());
+    named(transactional());
 }
 
 /// An aggregate of the tests alone, whose event was stored in Fahrenheit once.

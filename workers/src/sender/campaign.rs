@@ -52,14 +52,13 @@ async fn make(commands: &Commands, id: CampaignId) -> Result<CampaignContext, Co
     let Some(details) = campaign.details else { return Err(CommandError::NotFound("campaign")) };
     let template = load_at::<Template>(pool, details.template_id, campaign.template_version).await?.aggregate;
     let group_name = load::<Group>(pool, details.group_id).await?.aggregate.name;
-    let template = Compiled::compile_saved(&source_of(template.content)).map_err(|errors| {
-        StoreError::Format(format!("campaign {id}: template does not compile: {errors:?}"))
-    })?;
+    let template = compile(template.content)?;
     Ok(CampaignContext { details, group_name, template })
 }
 
-fn source_of(content: Content) -> TemplateSource {
-    TemplateSource {
+/// A template that was checked when it was saved.
+pub fn compile(content: Content) -> Result<Compiled, StoreError> {
+    let source = TemplateSource {
         subject: content.subject,
         preheader: content.preheader,
         body: match content.body {
@@ -68,5 +67,7 @@ fn source_of(content: Content) -> TemplateSource {
         },
         text: content.text,
         attributes: content.attributes,
-    }
+    };
+    Compiled::compile_saved(&source)
+        .map_err(|errors| StoreError::Format(format!("a saved template does not compile: {errors:?}")))
 }

@@ -40,7 +40,7 @@ impl Sender {
         chunk: &[Index],
     ) -> Result<Composed, CommandError> {
         let (readers, unsendable) = self.read_chunk(dispatch, chunk).await?;
-        let (sender, context, dispatch_id) = (self.clone(), context.clone(), claim.dispatch_id);
+        let (sender, context, dispatch_id) = (self.clone(), context.clone(), claim.lease.dispatch_id);
         let campaign_id = claim.campaign_id;
         // Rendering a chunk takes milliseconds of computing: not on a thread that others' I/O waits for.
         let composed = tokio::task::spawn_blocking(move || {

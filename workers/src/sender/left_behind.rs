@@ -4,9 +4,11 @@ use super::{CampaignContext, Rest, Sender};
 use crate::mailers::Reconciled;
 use commands::CommandError;
 use commands::send::{Claim, ExpiredPermit};
-use domain::dispatch::{Dispatch, Settlement};
+use domain::DispatchId;
+use domain::dispatch::{Dispatch, Index, Settlement};
 use eventstore::load;
 use std::time::Duration;
+use uuid::Uuid;
 
 impl Sender {
     /// Settles the expired permits of a dispatch. While one may still be acted on, the dispatch has to wait.
@@ -15,7 +17,7 @@ impl Sender {
         claim: &Claim,
         context: &CampaignContext,
     ) -> Result<Option<Rest>, CommandError> {
-        let (expired, open) = self.commands.left_permits(claim.dispatch_id).await?;
+        let (expired, open) = self.commands.left_permits(claim.lease.dispatch_id).await?;
         for permit in &expired {
             self.reconcile(claim, context, permit).await?;
         }
@@ -29,13 +31,27 @@ impl Sender {
         context: &CampaignContext,
         permit: &ExpiredPermit,
     ) -> Result<(), CommandError> {
-        let dispatch = load::<Dispatch>(&self.commands.store.pool, claim.dispatch_id).await?.aggregate;
+        let id = claim.lease.dispatch_id;
+        let dispatch = load::<Dispatch>(&self.commands.store.pool, id).await?.aggregate;
+        let owed = dispatch.authorized_by(permit.permit_id).into_iter().filter_map(|index| {
+            let recipient = dispatch.recipients.get(usize::from(index))?;
+            Some((index, recipient.subscriber, recipient.attempts))
+        });
+        let settlement = self.known_ends(id, permit, owed.collect()).await;
+        self.commands.reconcile(id, settlement, context.details.on_unknown).await.map(|_| ())
+    }
+
+    /// What the mailer knows of the calls that a permit's worker may have made: index, reader and attempt of each.
+    pub(super) async fn known_ends(
+        &self,
+        dispatch: DispatchId,
+        permit: &ExpiredPermit,
+        owed: Vec<(Index, Uuid, u16)>,
+    ) -> Settlement {
         let mut settlement = Settlement { permit_id: permit.permit_id, ..Settlement::default() };
-        for index in dispatch.authorized_by(permit.permit_id) {
-            let Some(recipient) = dispatch.recipients.get(usize::from(index)) else { continue };
-            let attempt = u32::from(recipient.attempts);
+        for (index, reader, attempt) in owed {
             let known = match self.mailers.get(&permit.mailer) {
-                Some(mailer) => mailer.reconcile(claim.dispatch_id, recipient.subscriber, attempt).await,
+                Some(mailer) => mailer.reconcile(dispatch, reader, u32::from(attempt)).await,
                 None => Reconciled::Unknown,
             };
             match known {
@@ -45,12 +61,12 @@ impl Sender {
             }
         }
         tracing::info!(
-            dispatch.id = %claim.dispatch_id,
+            dispatch.id = %dispatch,
             accepted = settlement.accepted.len(),
             returned = settlement.returned.len(),
             unknown = settlement.unknown.len(),
             "cleared up after a worker that died"
         );
-        self.commands.reconcile(claim.dispatch_id, settlement, context.details.on_unknown).await.map(|_| ())
+        settlement
     }
 }

@@ -6,6 +6,8 @@ mod chunk;
 mod compose;
 mod left_behind;
 mod pass;
+mod settling;
+mod transactional;
 
 use crate::mailers::Mailer;
 use campaign::{CampaignContext, Campaigns};
@@ -14,9 +16,11 @@ use commands::{CommandError, Commands, Context};
 use domain::CampaignId;
 use domain::dispatch::{Dispatch, Index};
 use eventstore::{Loaded, load};
+use futures::FutureExt;
 use mail::{Address, LinkKeys, Links};
 use pass::{Chunk, Pass};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +61,13 @@ pub struct Sender {
     down_since: Arc<Mutex<HashMap<CampaignId, Instant>>>,
 }
 
+/// What a loop works on. Mails outside campaigns have one of their own: none waits behind a campaign.
+#[derive(Clone, Copy)]
+enum Lane {
+    Campaigns,
+    Transactional,
+}
+
 /// When a dispatch may be claimed again.
 type Rest = Duration;
 
@@ -82,9 +93,10 @@ impl Sender {
     /// Works on dispatches until `stop`; a chunk that was authorized is settled first.
     pub async fn run(self, stop: CancellationToken) {
         let mut lanes = tokio::task::JoinSet::new();
-        for _ in 0..self.settings.dispatches_at_once {
+        let campaigns = std::iter::repeat_n(Lane::Campaigns, self.settings.dispatches_at_once);
+        for lane in campaigns.chain([Lane::Transactional]) {
             let (sender, stop) = (self.clone(), stop.clone());
-            lanes.spawn(async move { sender.run_lane(stop).await });
+            lanes.spawn(async move { sender.run_lane(lane, &stop).await });
         }
         while let Some(ended) = lanes.join_next().await {
             if let Err(error) = ended {
@@ -93,13 +105,25 @@ impl Sender {
         }
     }
 
-    async fn run_lane(&self, stop: CancellationToken) {
+    async fn run_lane(&self, lane: Lane, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let pause = match self.step(&stop).await {
-                Ok(true) => continue,
-                Ok(false) => IDLE_POLL,
-                Err(error) => {
+            let step = async {
+                match lane {
+                    Lane::Campaigns => self.step(stop).await,
+                    Lane::Transactional => self.step_transactional().await,
+                }
+            };
+            let pause = match AssertUnwindSafe(step).catch_unwind().await {
+                Ok(Ok(true)) => continue,
+                Ok(Ok(false)) => IDLE_POLL,
+                Ok(Err(error)) => {
                     tracing::warn!(error = %describe(&error), "sender: will try again");
+                    ERROR_PAUSE
+                }
+                Err(_) => {
+                    tracing::error!(
+                        "a sender's step panicked; its dispatch is taken over when its lease ends"
+                    );
                     ERROR_PAUSE
                 }
             };
@@ -117,7 +141,7 @@ impl Sender {
             return Ok(false);
         };
         let pause = self.work_on(&claim, stop).await?;
-        self.commands.release_dispatch(&claim, pause).await?;
+        self.commands.release_dispatch(claim.lease, pause).await?;
         self.complete_finished().await?;
         Ok(true)
     }
@@ -152,7 +176,7 @@ impl Sender {
             return Ok(pause);
         }
         match claim.status.as_str() {
-            "sending" => self.send(claim, &context, load(pool, claim.dispatch_id).await?, stop).await,
+            "sending" => self.send(claim, &context, load(pool, claim.lease.dispatch_id).await?, stop).await,
             "cancelled" => self.commands.cancel_dispatch(claim).await.map(|()| Duration::ZERO),
             _ => Ok(Duration::ZERO),
         }
@@ -183,13 +207,13 @@ impl Sender {
 
     fn pause_after(&self, dispatch: &Dispatch, deferred: &BTreeSet<Index>) -> Rest {
         let tries = deferred.iter().filter_map(|index| dispatch.recipients.get(usize::from(*index)));
-        match tries.map(|recipient| recipient.attempts).max() {
-            None => Duration::ZERO,
-            Some(attempts) => {
-                let doubled = 2_u32.saturating_pow(u32::from(attempts.saturating_sub(1)));
-                self.settings.deferred_pause.saturating_mul(doubled).min(DEFERRED_PAUSE_MAX)
-            }
-        }
+        tries.map(|recipient| self.pause_before_next_try(recipient.attempts)).max().unwrap_or_default()
+    }
+
+    /// Doubled for each further attempt.
+    fn pause_before_next_try(&self, attempts: u16) -> Rest {
+        let doubled = 2_u32.saturating_pow(u32::from(attempts.saturating_sub(1)));
+        self.settings.deferred_pause.saturating_mul(doubled).min(DEFERRED_PAUSE_MAX)
     }
 
     /// A mailer that is down: the dispatch rests, and after a while the campaign is paused.

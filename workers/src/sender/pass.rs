@@ -2,20 +2,17 @@
 
 use super::chunk::{self, ChunkSize, HandedOver};
 use super::compose::Composed;
-use super::{CampaignContext, Sender, describe};
+use super::settling::Insistence;
+use super::{CampaignContext, Sender};
 use crate::mailers::Mailer;
 use crate::window::Window;
 use commands::CommandError;
 use commands::send::{Authorized, Claim};
 use domain::PermitId;
 use domain::dispatch::{Dispatch, Index, Settlement};
-use eventstore::{Loaded, StoreError};
+use eventstore::Loaded;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
-
-const SETTLE_RETRY: Duration = Duration::from_millis(50);
-const SETTLE_RETRY_MAX: Duration = Duration::from_secs(5);
 
 pub struct Pass<'a> {
     sender: &'a Sender,
@@ -134,31 +131,21 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The outcome of calls is told until the database takes it: this worker is the only witness.
     async fn settle(
         &mut self,
         mut known: Option<Loaded<Dispatch>>,
         settlement: Settlement,
     ) -> Result<(), CommandError> {
         let commands = &self.sender.commands;
-        let on_unknown = self.context.details.on_unknown;
-        let mut pause = SETTLE_RETRY;
+        let (id, on_unknown) = (self.claim.lease.dispatch_id, self.context.details.on_unknown);
+        let mut insistence = Insistence::default();
         loop {
-            let id = self.claim.dispatch_id;
             match commands.settle(id, known.take(), settlement.clone(), on_unknown).await {
                 Ok(dispatch) => {
                     self.dispatch = dispatch;
                     return Ok(());
                 }
-                // What cannot be read or written now cannot be later either.
-                Err(error @ CommandError::Failed(StoreError::Format(_) | StoreError::Key(_))) => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    tracing::warn!(error = %describe(&error), dispatch.id = %id, "settlement: will try again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(SETTLE_RETRY_MAX);
-                }
+                Err(error) => insistence.wait_after(error, id).await?,
             }
         }
     }

@@ -7,3 +7,4 @@ mod flow;
 mod gate;
 mod left_behind;
 mod support;
+mod test_mail;

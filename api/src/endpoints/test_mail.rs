@@ -1,0 +1,135 @@
+//! Test mails: a template as readers would get it, sent to a few colleagues.
+
+use crate::access::{Access, Routes};
+use crate::body::{Call, Input};
+use crate::context::once;
+use crate::endpoints::preview;
+use crate::input::params::Ids;
+use crate::input::position::{Models, Position};
+use crate::personal::Opener;
+use crate::problem::ApiError;
+use crate::respond;
+use crate::state::App;
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::dispatch::State as RecipientState;
+use domain::transactional::{TestMail, Transactional};
+use domain::{DispatchId, TemplateId};
+use eventstore::{StoreError, load};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+/// It is read from its own stream: never behind.
+const MODELS: Models = &[];
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app).command(Access::Admin, routes!(send)).query(Access::Admin, routes!(get))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TestInput {
+    /// 1 to 10 addresses.
+    #[schema(example = json!(["editor@example.com"]))]
+    to: Vec<String>,
+}
+
+impl Input for TestInput {}
+
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
+struct TestAccepted {
+    dispatch_id: Uuid,
+}
+
+/// A mail outside campaigns, and what became of it.
+#[derive(Serialize, ToSchema)]
+struct DispatchView {
+    dispatch_id: Uuid,
+    #[schema(example = "test")]
+    kind: &'static str,
+    template_id: Uuid,
+    template_version: u64,
+    /// What was not sent by then is given up.
+    expires_at: DateTime<Utc>,
+    recipients: Vec<DispatchRecipient>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DispatchRecipient {
+    address: String,
+    /// `pending`, `accepted`, `suppressed`, `rejected` or `unknown`
+    #[schema(example = "accepted")]
+    state: &'static str,
+    /// Why it was suppressed or rejected.
+    reason: Option<String>,
+}
+
+/// Send a test mail
+///
+/// The template in its present version, by the default mailer, with `[Test]` before its subject. A subscriber's
+/// address gets the subscriber's own fields, any other has none. Whoever opted out of everything gets none. Links to
+/// opt out lead nowhere. What became of it: `GET /dispatches/{id}`.
+#[utoipa::path(post, path = "/templates/{id}/test", tag = "templates", request_body = TestInput,
+    params(("id" = Uuid, Path)),
+    responses((status = 202, description = "It will be sent.", body = TestAccepted)))]
+async fn send(
+    State(app): State<App>,
+    Ids(id): Ids<TemplateId>,
+    call: Call<TestInput>,
+) -> Result<Response, ApiError> {
+    let requested = async {
+        let template = app.commands.template(id).await?;
+        preview::compile(&app, &template.content).await?;
+        let requested = app.commands.request_test_mail(&call.context, id, &template, &call.body.to);
+        Ok::<_, ApiError>(requested.await?)
+    };
+    Ok(respond::accepted(once(&app, &call.context, requested).await?))
+}
+
+/// Show a mail outside campaigns
+///
+/// Whom it is for, and what became of each.
+#[utoipa::path(get, path = "/dispatches/{id}", tag = "templates", params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The mail.", body = DispatchView)))]
+async fn get(
+    State(app): State<App>,
+    Ids(id): Ids<DispatchId>,
+    position: Position,
+) -> Result<Json<DispatchView>, ApiError> {
+    position.wait(&app, MODELS).await?;
+    let dispatch = load::<Transactional>(&app.pool, id).await?.aggregate;
+    let Some(mail) = &dispatch.mail else { return Err(ApiError::NotFound("dispatch")) };
+    let addresses = addresses(&app, id, mail).await?;
+    let recipients = addresses.into_iter().zip(&dispatch.recipients).map(|(address, recipient)| {
+        DispatchRecipient { address, state: word(recipient.state), reason: recipient.reason.clone() }
+    });
+    Ok(Json(DispatchView {
+        dispatch_id: id,
+        kind: "test",
+        template_id: mail.template_id,
+        template_version: mail.template_version,
+        expires_at: mail.expires_at,
+        recipients: recipients.collect(),
+    }))
+}
+
+async fn addresses(app: &App, id: DispatchId, mail: &TestMail) -> Result<Vec<String>, ApiError> {
+    let opened = Opener::of(app, &[id]).await?.open(id, "addresses", &mail.addresses)?;
+    Ok(serde_json::from_str(&opened).map_err(|error| StoreError::Format(error.to_string()))?)
+}
+
+fn word(state: RecipientState) -> &'static str {
+    match state {
+        RecipientState::Pending | RecipientState::Authorized(_) => "pending",
+        RecipientState::Accepted => "accepted",
+        RecipientState::Suppressed => "suppressed",
+        RecipientState::Rejected => "rejected",
+        RecipientState::Unknown(_) => "unknown",
+        RecipientState::Cancelled => "cancelled",
+    }
+}

@@ -1,0 +1,76 @@
+use crate::dispatch::{Index, Refusal};
+use crate::{AddressHash, Event, PermitId, Personal, Sequence, TemplateId};
+use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+/// A template as readers would get it, for the staff to look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestMail {
+    pub template_id: TemplateId,
+    pub template_version: Sequence,
+    /// A JSON array of strings, in the order of `address_hashes`.
+    pub addresses: Personal,
+    pub address_hashes: Vec<AddressHash>,
+    pub hash_key_id: String,
+    /// What was not sent by then is given up.
+    pub expires_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TransactionalEvent {
+    #[serde(rename = "TestMailRequested")]
+    TestRequested(TestMail),
+    #[serde(rename = "TransactionalAuthorized")]
+    Authorized {
+        permit_id: PermitId,
+        recipients: Vec<Index>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        suppressed: Vec<Refusal>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rejected: Vec<Refusal>,
+    },
+    /// What the provider said to one permit's calls. `returned` may be tried again; calls that were `late` began
+    /// before the window's end by the last look at the clock, and after it by the next.
+    #[serde(rename = "TransactionalSettled")]
+    Settled {
+        permit_id: PermitId,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<Index>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rejected: Vec<Refusal>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unknown: Vec<Index>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        returned: Vec<Index>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        late: Vec<Index>,
+    },
+    #[serde(rename = "TransactionalExpired")]
+    Expired {},
+}
+
+impl DomainEvent for TransactionalEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::TestRequested(_) => "TestMailRequested",
+            Self::Authorized { .. } => "TransactionalAuthorized",
+            Self::Settled { .. } => "TransactionalSettled",
+            Self::Expired {} => "TransactionalExpired",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}
+
+impl Event for TransactionalEvent {
+    fn personal(&mut self) -> Vec<(&'static str, &mut Personal)> {
+        match self {
+            Self::TestRequested(mail) => vec![("addresses", &mut mail.addresses)],
+            Self::Authorized { .. } | Self::Settled { .. } | Self::Expired {} => Vec::new(),
+        }
+    }
+}
