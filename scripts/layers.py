@@ -15,6 +15,7 @@ MAY = {
     "api": {"commands", "projections", "mail"},
     "postledger": {"workers", "api"},
     "e2e": {"postledger"},
+    "postledger-bench": {"e2e", "commands", "projections"},
 }
 IO = {"axum", "hyper", "reqwest", "sqlx", "tokio"}
 # Crates from elsewhere that only some may use, their tests apart: `domain` and `mail` do no I/O, only `api` knows HTTP.

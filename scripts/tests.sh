@@ -10,14 +10,14 @@ install_cargo_deny() {
   rm -rf "$DATA/tools/target"
 }
 
-# A server for this run alone. It flushes like a real one, so that what a crash test sees is what an operator would.
+# start_test_postgres SETTING=VALUE...: a server for this run alone. It flushes like a real one, so that what a crash test sees is what an operator would.
 start_test_postgres() {
   local port
   postgres_stop test-postgres
   postgres_remove test-postgres
   port=$(pick_port .data/test-postgres.port 54429)
   postgres_start test-postgres "$port" shared_buffers=512MB max_connections=400 fsync=on synchronous_commit=on \
-    wal_level=minimal max_wal_senders=0 max_wal_size=4GB checkpoint_timeout=30min timezone=UTC
+    wal_level=minimal max_wal_senders=0 max_wal_size=4GB checkpoint_timeout=30min timezone=UTC "$@"
   DATABASE_URL=$(postgres_url "$port" postgres)
   export DATABASE_URL POSTLEDGER_TEST_POSTGRES=$DATABASE_URL
 }

@@ -5,13 +5,18 @@ use crate::state::App;
 use domain::{Personal, SubscriberId};
 use eventstore::StoreError;
 use eventstore::sealing::{self, SubjectKeys};
+use sqlx::PgPool;
 
 /// The keys of some people, for as long as one answer is written.
 pub(crate) struct Opener(SubjectKeys);
 
 impl Opener {
     pub async fn of(app: &App, subscribers: &[SubscriberId]) -> Result<Self, ApiError> {
-        Ok(Self(sealing::fetch(&app.pool, &app.commands.store.master, subscribers).await?))
+        Self::over(&app.pool, app, subscribers).await
+    }
+
+    pub async fn over(pool: &PgPool, app: &App, subscribers: &[SubscriberId]) -> Result<Self, ApiError> {
+        Ok(Self(sealing::fetch(pool, &app.commands.store.master, subscribers).await?))
     }
 
     /// What an erased person's fields said is gone: they are empty.

@@ -49,4 +49,9 @@ impl Commands {
     pub fn new(store: Store, opt_out_pool: sqlx::PgPool, timing: Timing, mailers: Vec<String>) -> Self {
         Self { opt_outs: store.with_pool(opt_out_pool), store, timing, mailers }
     }
+
+    /// For what a reader has to see before they can opt out.
+    pub fn opt_out_pool(&self) -> &sqlx::PgPool {
+        &self.opt_outs.pool
+    }
 }

@@ -28,6 +28,7 @@ mod trail;
 mod wait;
 
 pub use client::{Answer, Campaign, Client, Draft, Import, Recipient, RejectedRow, Report};
+pub use database::Database;
 pub use export::{Export, Reader};
 pub use ledger::{Handover, Outbox};
 pub use mail::Mail;

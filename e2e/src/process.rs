@@ -32,6 +32,18 @@ impl Process {
         &self.name
     }
 
+    /// The most memory that it held at once, since its start or since [`Process::forget_peak_memory`].
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.expect("VmHWM").parse::<u64>().unwrap() * 1024
+    }
+
+    /// See clear_refs in proc(5).
+    pub fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
     /// kill -9, and gone when this returns.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

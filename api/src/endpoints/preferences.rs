@@ -63,12 +63,12 @@ pub(super) struct Loaded {
 
 impl Loaded {
     pub async fn of(app: &App, id: SubscriberId) -> Result<Self, ApiError> {
-        let subscriber = eventstore::load::<Subscriber>(&app.pool, id).await?.aggregate;
+        let subscriber = eventstore::load::<Subscriber>(app.commands.opt_out_pool(), id).await?.aggregate;
         if subscriber.version == 0 {
             return Err(ApiError::NotFound("subscriber"));
         }
         let ids: Vec<GroupId> = subscriber.groups.keys().copied().collect();
-        let groups = eventstore::load_many::<Group>(&app.pool, &ids).await?.into_iter();
+        let groups = eventstore::load_many::<Group>(app.commands.opt_out_pool(), &ids).await?.into_iter();
         let groups = groups
             .filter(|(_, group)| group.aggregate.exists())
             .map(|(id, group)| (id, group.aggregate.name));
@@ -78,7 +78,8 @@ impl Loaded {
     /// Empty once the person was erased.
     pub async fn email_masked(&self, app: &App, id: SubscriberId) -> Result<String, ApiError> {
         let Some(address) = &self.subscriber.address else { return Ok(String::new()) };
-        let address = Opener::of(app, &[id]).await?.open(id, "address", address)?;
+        let address =
+            Opener::over(app.commands.opt_out_pool(), app, &[id]).await?.open(id, "address", address)?;
         Ok(if address.is_empty() { address } else { mask_address(&address) })
     }
 }

@@ -82,7 +82,7 @@ async fn choice(app: &App, reader: &Reader, loaded: &Loaded) -> Result<Choice, A
         None => None,
         Some(id) => Some(match loaded.groups.get(&id) {
             Some(name) => name.clone(),
-            None => eventstore::load::<Group>(&app.pool, id).await?.aggregate.name,
+            None => eventstore::load::<Group>(app.commands.opt_out_pool(), id).await?.aggregate.name,
         }),
     };
     Ok(Choice { reader: masked.filter(|masked| !masked.is_empty()), group })
@@ -139,7 +139,7 @@ async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
         return Err(ApiError::invalid("groups", format!("has more than {GROUPS_MAX} groups")));
     }
     // A group that was deleted can still be opted out of.
-    let known = eventstore::load_many::<Group>(&app.pool, &groups).await?;
+    let known = eventstore::load_many::<Group>(app.commands.opt_out_pool(), &groups).await?;
     let unknown = groups.iter().enumerate().filter(|(_, id)| !known.contains_key(id));
     let error =
         |(index, _)| FieldError { field: format!("groups[{index}]"), reason: "is not known".to_owned() };

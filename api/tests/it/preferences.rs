@@ -5,6 +5,8 @@ use eventstore::clock;
 use mail::links::PreferenceClaims;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A reader of two groups.
@@ -200,4 +202,29 @@ async fn a_token_of_nobody_finds_nobody(pool: PgPool) {
     app.get("/preferences").bearer(&token).send().await.problem(404);
     app.post("/emails/unsubscribe").bearer(&token).json(json!({ "global": true })).send().await.problem(404);
     app.get(&format!("/emails/unsubscribe?token={token}")).anonymous().send().await.ok(404);
+}
+
+/// Whatever keeps the other connections busy: reading and changing one's preferences goes on.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_reader_can_leave_while_all_other_connections_are_taken(pool: PgPool) {
+    let app = TestApp::without_projectors(pool.clone(), |_| {}).await;
+    let group = app.group("News").await;
+    let readers =
+        [app.subscriber("a@example.com", &[group]).await, app.subscriber("b@example.com", &[group]).await];
+    let few = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(200));
+    let few = few.connect_with((*pool.connect_options()).clone()).await.unwrap();
+    let taken = few.acquire().await.unwrap();
+    let busy = TestApp::over(few, pool, |_| {});
+    busy.get(&format!("/groups/{group}")).send().await.problem(503);
+    let [token, other] = readers.map(|reader| app.token(reader, Some(group)));
+    busy.get("/preferences").bearer(&token).send().await.ok(200);
+    busy.get(&format!("/emails/unsubscribe?token={token}")).anonymous().send().await.ok(200);
+    let (leave, path) = (json!({ "groups": [group] }), "/emails/unsubscribe");
+    busy.post(path).bearer(&token).header("idempotency-key", "leave").json(leave).send().await.ok(204);
+    let preferences = json!({ "global_opt_out": true });
+    busy.put("/preferences").bearer(&token).json(preferences).send().await.ok(204);
+    let click = busy.post(&format!("{path}?token={other}")).anonymous();
+    let form = "application/x-www-form-urlencoded";
+    click.body(form, "List-Unsubscribe=One-Click".to_owned()).send().await.ok(200);
+    drop(taken);
 }

@@ -55,9 +55,14 @@ impl TestApp {
 
     /// Nothing fills the read models.
     pub async fn without_projectors(pool: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        Self::over(pool.clone(), pool, change)
+    }
+
+    /// With connections of their own for opt-outs.
+    pub fn over(pool: PgPool, opt_outs: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(MASTER).unwrap()));
         let timing = Timing { window: Duration::from_millis(200), margin: Duration::from_millis(50) };
-        let commands = Commands::new(store, pool.clone(), timing, vec!["outbox".into(), "null".into()]);
+        let commands = Commands::new(store, opt_outs, timing, vec!["outbox".into(), "null".into()]);
         let links = Arc::new(LinkKeys::new(vec![LinkKey { kid: "t-1".into(), secret: [7; 32] }]).unwrap());
         let mut config = ApiConfig::new(ORIGIN.parse().unwrap(), AdminKey::new(KEY).unwrap());
         change(&mut config);

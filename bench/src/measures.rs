@@ -1,0 +1,30 @@
+//! The measures, a file for each kind.
+
+mod append;
+mod commands;
+mod import_and_send;
+mod mailers;
+mod opt_out;
+mod position;
+mod visible;
+
+use crate::report::Figure;
+use futures::future::LocalBoxFuture;
+
+pub struct Measure {
+    pub name: &'static str,
+    pub what: &'static str,
+    /// What limits it, as far as it is known.
+    pub limited_by: &'static str,
+    pub take: fn() -> LocalBoxFuture<'static, Vec<Figure>>,
+}
+
+pub const ALL: &[Measure] = &[
+    commands::MEASURE,
+    append::MEASURE,
+    position::MEASURE,
+    visible::MEASURE,
+    import_and_send::MEASURE,
+    mailers::MEASURE,
+    opt_out::MEASURE,
+];

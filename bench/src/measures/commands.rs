@@ -1,0 +1,109 @@
+//! Commands of one event, one commit each, beside the same INSERT by pgbench.
+
+use super::Measure;
+use crate::report::{Aim, Figure};
+use crate::world::{World, bare};
+use commands::{Context, GroupPatch};
+use futures::FutureExt;
+use futures::future::join_all;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const IN_FLIGHT: usize = 16;
+const TIME: Duration = Duration::from_secs(15);
+/// Events of a stream that is loaded.
+const LOADED_EVENTS: usize = 10;
+
+pub const MEASURE: Measure = Measure {
+    name: "commands",
+    what: "Single-event commands through the command bus, 16 in flight, beside pgbench with one such INSERT per commit and 16 clients.",
+    limited_by: "pgbench sends one statement for each commit. A command for a new stream takes four round trips (BEGIN, INSERT, epoch, COMMIT); one for a \
+                 loaded stream reads the stream first. The sequencer numbers the events meanwhile, on the same two cores.",
+    take: || take().boxed_local(),
+};
+
+/// The trigger that notes what is to be numbered is a part of such an INSERT.
+const INSERT: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) \
+    VALUES ('group', gen_random_uuid()::text, 1, 'GroupCreated', '1.0', \
+    '{\"GroupCreated\": {\"name\": \"Readers\", \"description\": \"\"}}', '{\"actor\": \"system:bench\"}');\n";
+
+async fn take() -> Vec<Figure> {
+    let raw = pgbench().await;
+    let world = World::start().await;
+    let streams = loaded_streams(&world).await;
+    let new = rate(|_, _| create(&world)).await;
+    let loaded = rate(|lane, turn| {
+        let group = streams[lane][turn % streams[lane].len()];
+        change(&world, group, turn)
+    })
+    .await;
+    vec![
+        Figure::new("a new stream", new, "commands/s", Aim::Ratio(0.7)).beside("pgbench", raw),
+        Figure::new("a loaded stream of 10 events", loaded, "commands/s", Aim::Ratio(0.45))
+            .beside("pgbench", raw),
+    ]
+}
+
+async fn pgbench() -> f64 {
+    let (database, _pool) = bare().await;
+    let script = std::env::temp_dir().join(format!("postledger-bench-{}.sql", std::process::id()));
+    std::fs::write(&script, INSERT).unwrap();
+    let mut pgbench = Command::new("pgbench");
+    pgbench.args(["-n", "-M", "prepared", "-c", &IN_FLIGHT.to_string(), "-j", "2"]);
+    pgbench.args(["-T", &TIME.as_secs().to_string(), "-f"]).arg(&script).arg(&database.url);
+    let output = tokio::task::spawn_blocking(move || pgbench.output()).await.unwrap();
+    let output = output.expect("pgbench is missing: it comes with Postgres");
+    std::fs::remove_file(&script).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let tps = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    tps.unwrap_or_else(|| panic!("pgbench: {said}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+async fn create(world: &World) -> Uuid {
+    let by = Context::system("bench");
+    let done = world.commands.create_group(&by, "Readers".into(), String::new()).await.unwrap();
+    done.answer["group_id"].as_str().unwrap().parse().unwrap()
+}
+
+async fn change(world: &World, group: Uuid, turn: usize) -> Uuid {
+    let patch = GroupPatch { name: Some(format!("Readers {turn}")), description: None };
+    let done = world.commands.change_group(&Context::system("bench"), group, patch).await.unwrap();
+    assert!(done.appended, "nothing was measured");
+    group
+}
+
+/// Enough of them that none grows much, each lane its own: no conflicts.
+async fn loaded_streams(world: &World) -> Vec<Vec<Uuid>> {
+    let lanes = (0..IN_FLIGHT).map(|_| async {
+        let mut streams = Vec::new();
+        for _ in 0..500 {
+            streams.push(create(world).await);
+        }
+        for stream in &streams {
+            for turn in 1..LOADED_EVENTS {
+                change(world, *stream, turn + 1_000_000).await;
+            }
+        }
+        streams
+    });
+    join_all(lanes).await
+}
+
+/// Commands per second, so many in flight at all times.
+async fn rate<F: Future<Output = Uuid>>(command: impl Fn(usize, usize) -> F) -> f64 {
+    let start = Instant::now();
+    let lanes = (0..IN_FLIGHT).map(|lane| {
+        let command = &command;
+        async move {
+            let mut turn = 0;
+            while start.elapsed() < TIME {
+                command(lane, turn).await;
+                turn += 1;
+            }
+            turn
+        }
+    });
+    let done: usize = join_all(lanes).await.into_iter().sum();
+    done as f64 / start.elapsed().as_secs_f64()
+}

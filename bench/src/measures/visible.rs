@@ -1,0 +1,51 @@
+//! How long after its answer a command is in a read model, over REST.
+
+use super::Measure;
+use crate::latency::Latencies;
+use crate::report::{Aim, Figure};
+use e2e::{Client, Settings, Stack};
+use futures::FutureExt;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::interval;
+
+const PER_SECOND: u64 = 500;
+const SECONDS: u64 = 20;
+
+pub const MEASURE: Measure = Measure {
+    name: "visible",
+    what: "From a command's answer to the answer of a query that sends its position back, both over REST, at 500 commands/s started by the clock.",
+    limited_by: "The position (see above), the projector's transaction, and the query's own round trip. The load generator runs on the same two cores.",
+    take: || take().boxed_local(),
+};
+
+async fn take() -> Vec<Figure> {
+    let stack = Stack::start(Settings::new().set("log.filter", "warn")).await;
+    let api = stack.client();
+    for _ in 0..200 {
+        once(api.fork()).await;
+    }
+    let mut turns = interval(Duration::from_secs(1) / u32::try_from(PER_SECOND).unwrap());
+    let mut running = JoinSet::new();
+    let start = Instant::now();
+    for _ in 0..PER_SECOND * SECONDS {
+        turns.tick().await;
+        running.spawn(once(api.fork()));
+    }
+    let mut latencies: Latencies = running.join_all().await.into_iter().collect();
+    let rate = latencies.len() as f64 / start.elapsed().as_secs_f64();
+    let (p50, p99) = (latencies.percentile_ms(50.0), latencies.percentile_ms(99.0));
+    vec![
+        Figure::new("commands that were answered", rate, "/s", Aim::AtLeast(PER_SECOND as f64 * 0.95)),
+        Figure::new("embedded carrier: p50", p50, "ms", Aim::None),
+        Figure::new("embedded carrier: p99", p99, "ms", Aim::AtMost(100.0)),
+    ]
+}
+
+async fn once(api: Client) -> Duration {
+    let group = api.post("/groups", &json!({ "name": "Readers" })).await.expect(201).id("group_id");
+    let start = Instant::now();
+    api.query(&format!("/groups/{group}")).await.expect(200);
+    start.elapsed()
+}

@@ -1,0 +1,85 @@
+//! Readers, a real letter, and campaigns that are timed by the log.
+
+use e2e::{Client, Draft, Stack, eventually};
+use serde_json::json;
+use std::time::Duration;
+use uuid::Uuid;
+
+const LETTER: &str = include_str!("../../demo/newsletter.mjml");
+const PATIENCE: Duration = Duration::from_secs(1_800);
+
+/// A clean export: no row is invalid, none repeats another.
+pub fn export(name: &str, readers: usize) -> String {
+    let mut csv = String::from("email,first_name,last_name,city\r\n");
+    for number in 0..readers {
+        csv += &format!("{name}{number}@example.com,Reader,Number {number},Cork\r\n");
+    }
+    csv
+}
+
+/// A group with so many readers, seconds that their import took, and a template.
+pub async fn readers(api: &Client, name: &str, count: usize) -> (Draft, f64) {
+    let group = api.group(name).await;
+    let csv = export(name, count);
+    let start = std::time::Instant::now();
+    let import = api.import(group, csv.as_bytes()).await;
+    let status = api.import_ended(import, PATIENCE).await;
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(status.created as usize, count, "{status:?}");
+    let template =
+        json!({ "name": "Letter", "subject": "For {{ first_name }} {{ last_name }}", "mjml": LETTER });
+    (Draft { template: api.template(&template).await, group, ..Draft::default() }, seconds)
+}
+
+/// Seconds that a campaign took for each part, by the log.
+pub struct Timed {
+    pub freezing: f64,
+    pub sending: f64,
+}
+
+impl Timed {
+    pub fn whole(&self) -> f64 {
+        self.freezing + self.sending
+    }
+}
+
+/// Sends to everybody and waits for the end.
+pub async fn send(stack: &Stack, api: &Client, draft: &Draft, readers: usize) -> Timed {
+    let campaign = api.launch(draft).await;
+    let report = api.completes(campaign, PATIENCE).await;
+    assert_eq!((report.planned, report.accepted), (readers as u64, readers as u64), "{report:?}");
+    let between =
+        async |from: &str, to: &str| at(stack, campaign, to).await - at(stack, campaign, from).await;
+    Timed {
+        freezing: between("CampaignFreezing", "CampaignFrozen").await,
+        sending: between("CampaignFrozen", "CampaignCompleted").await,
+    }
+}
+
+async fn at(stack: &Stack, campaign: Uuid, event: &str) -> f64 {
+    sqlx::query_scalar(
+        "SELECT extract(epoch FROM recorded_at)::float8 FROM events
+         WHERE aggregate_type = 'campaign' AND aggregate_id = $1 AND event_type = $2",
+    )
+    .bind(campaign.to_string())
+    .bind(event)
+    .fetch_one(stack.pool())
+    .await
+    .unwrap()
+}
+
+/// Until every event that exists has its position and is in every read model.
+pub async fn all_done(stack: &Stack) {
+    eventually("the read models are up to date", PATIENCE, async || {
+        let behind: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pending) OR EXISTS (
+                 SELECT FROM checkpoints c
+                 WHERE position < (SELECT max(position) FROM log l WHERE l.aggregate_type = c.aggregate_type AND l.slot = c.slot))",
+        )
+        .fetch_one(stack.pool())
+        .await
+        .unwrap();
+        (!behind).then_some(())
+    })
+    .await;
+}
