@@ -6,7 +6,6 @@ use eventstore::Store;
 use eventstore::keys::MasterKey;
 use eventstore::sequencer::Sequencer;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,7 +24,7 @@ impl World {
     /// With a sequencer at work, as in life.
     pub async fn start() -> Self {
         let database = Database::create().await;
-        let pool = pool(&database.url).await;
+        let pool = eventstore::connect(&database.url, CONNECTIONS).await.unwrap();
         eventstore::MIGRATOR.run(&pool).await.unwrap();
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(&"5a".repeat(32)).unwrap()));
         let commands = Commands::new(store.clone(), pool, TIMING, vec!["null".into()]);
@@ -42,11 +41,7 @@ impl World {
 /// With the schema and nothing else: what is raw.
 pub async fn bare() -> (Database, PgPool) {
     let database = Database::create().await;
-    let pool = pool(&database.url).await;
+    let pool = eventstore::connect(&database.url, CONNECTIONS).await.unwrap();
     eventstore::MIGRATOR.run(&pool).await.unwrap();
     (database, pool)
-}
-
-async fn pool(url: &str) -> PgPool {
-    PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await.unwrap()
 }

@@ -31,14 +31,23 @@ impl Append {
 #[derive(Debug, Default)]
 pub struct Appended {
     pub touched: Vec<Touched>,
+    /// The log's, where anything was appended.
+    pub epoch: Option<Uuid>,
     /// Streams left out because an address that they claim was taken.
     pub lost: HashSet<Uuid>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    touched: Touched,
+    epoch: Uuid,
 }
 
 /// Appends all streams or, of those that claim addresses, the winners.
 ///
 /// The guards come before the events, or the log could show a send after an opt-out that never happened: an
-/// append_id must be drawn under the locks that order it.
+/// append_id must be drawn under the locks that order it. Without guards it is one statement, and whole by itself.
 pub async fn append(
     tx: &mut PgConnection,
     mut appends: Vec<Append>,
@@ -54,15 +63,17 @@ pub async fn append(
         }
     };
     appends.retain(|append| !lost.contains(&append.stream));
-    let touched = insert(tx, appends, metadata).await?;
-    Ok(Appended { touched, lost })
+    let rows = insert(tx, appends, metadata).await?;
+    let epoch = rows.first().map(|row| row.epoch);
+    let touched = last_per_slot(rows.into_iter().map(|row| row.touched).collect());
+    Ok(Appended { touched, epoch, lost })
 }
 
 async fn insert(
     tx: &mut PgConnection,
     appends: Vec<Append>,
     metadata: &Metadata,
-) -> Result<Vec<Touched>, StoreError> {
+) -> Result<Vec<Row>, StoreError> {
     let count = appends.iter().map(|append| append.events.len()).sum();
     if count == 0 {
         return Ok(Vec::new());
@@ -84,11 +95,12 @@ async fn insert(
             payloads.push(event.payload);
         }
     }
-    let appended = sqlx::query_as(
+    let rows = sqlx::query_as(
         "INSERT INTO events
              (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          SELECT *, $7 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::jsonb[])
-         RETURNING aggregate_type, stream_slot(aggregate_type, aggregate_id) AS slot, append_id",
+         RETURNING aggregate_type, stream_slot(aggregate_type, aggregate_id) AS slot, append_id,
+             (SELECT epoch FROM log_head) AS epoch",
     )
     .bind(types)
     .bind(streams)
@@ -99,5 +111,5 @@ async fn insert(
     .bind(sqlx::types::Json(metadata))
     .fetch_all(tx)
     .await?;
-    Ok(last_per_slot(appended))
+    Ok(rows)
 }

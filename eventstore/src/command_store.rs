@@ -1,7 +1,7 @@
 //! The event store that cqrs-es drives, built anew for each command: it owns the transaction with its guards, the
 //! metadata of each event, the idempotency key and what was appended. Reads and row shapes are postgres-es's.
 
-use crate::codec::{decode_stored, encode};
+use crate::codec::{decode_stored, encode, has_personal};
 use crate::idempotency::{self, Earlier};
 use crate::load::keys_for;
 use crate::position::{PositionToken, Touched};
@@ -9,7 +9,7 @@ use crate::store::{Done, Request, Store};
 use crate::{Append, StoreError, append};
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
-use domain::{Event, Guarded, Sequence};
+use domain::{Event, Guard, Guarded, Sequence};
 use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -137,39 +137,62 @@ impl<'a> CommandStore<'a> {
         A: Guarded,
         A::Event: Event,
     {
-        let mut tx = self.store.pool.begin().await.map_err(StoreError::from)?;
-        self.take_key(&mut tx).await?;
-        let first = context.version + 1;
         let appended = !events.is_empty();
-        let keys = keys_for(&mut tx, &self.store.master, context.stream, first, &mut events).await?;
-        let append = Append {
-            aggregate_type: A::TYPE,
-            stream: context.stream,
-            first,
-            guards: match appended {
-                true => A::guards(&context.stream.to_string(), &context.before, &context.aggregate),
-                false => Vec::new(),
-            },
-            events: encode(&keys, context.stream, first, events)?,
+        let guards = match appended {
+            true => A::guards(&context.stream.to_string(), &context.before, &context.aggregate),
+            false => Vec::new(),
         };
-        let mut done = append::append(&mut tx, vec![append], &metadata).await?;
-        if !done.lost.is_empty() {
-            return Err(StoreError::AddressTaken.into());
-        }
-        if !appended {
-            done.touched = last_of(&mut tx, A::TYPE, context.stream).await?;
-        }
-        let epoch = sqlx::query_scalar("SELECT epoch FROM log_head").fetch_one(&mut *tx).await;
-        let position = PositionToken { epoch: epoch.map_err(StoreError::from)?, touched: done.touched };
-        let done = Done { answer: self.request.answer.clone(), position, appended };
-        if let Some(key) = &self.request.idempotency {
-            idempotency::remember(&mut tx, key, &done.kept()?).await?;
-        }
-        tx.commit().await.map_err(StoreError::from)?;
+        let is_alone =
+            appended && guards.is_empty() && self.request.idempotency.is_none() && !has_personal(&mut events);
+        let done = if is_alone {
+            // One statement, which is a transaction by itself: two round trips fewer.
+            let mut connection = self.store.pool.acquire().await.map_err(StoreError::from)?;
+            self.write(&mut connection, &context, events, guards, &metadata).await?
+        } else {
+            let mut tx = self.store.pool.begin().await.map_err(StoreError::from)?;
+            self.take_key(&mut tx).await?;
+            let done = self.write(&mut tx, &context, events, guards, &metadata).await?;
+            if let Some(key) = &self.request.idempotency {
+                idempotency::remember(&mut tx, key, &done.kept()?).await?;
+            }
+            tx.commit().await.map_err(StoreError::from)?;
+            done
+        };
         if appended {
             self.store.appended.notify_one();
         }
         Ok(done)
+    }
+
+    async fn write<A>(
+        &self,
+        db: &mut PgConnection,
+        context: &Context<A>,
+        mut events: Vec<A::Event>,
+        guards: Vec<Guard>,
+        metadata: &HashMap<String, String>,
+    ) -> Result<Done, Stop>
+    where
+        A: Guarded,
+        A::Event: Event,
+    {
+        let (stream, first, appended) = (context.stream, context.version + 1, !events.is_empty());
+        let keys = keys_for(db, &self.store.master, stream, first, &mut events).await?;
+        let events = encode(&keys, stream, first, events)?;
+        let append = Append { aggregate_type: A::TYPE, stream, first, guards, events };
+        let done = append::append(db, vec![append], metadata).await?;
+        if !done.lost.is_empty() {
+            return Err(StoreError::AddressTaken.into());
+        }
+        let (epoch, touched) = match done.epoch {
+            Some(epoch) => (epoch, done.touched),
+            None => {
+                let epoch = sqlx::query_scalar("SELECT epoch FROM log_head").fetch_one(&mut *db).await;
+                (epoch.map_err(StoreError::from)?, last_of(db, A::TYPE, stream).await?)
+            }
+        };
+        let position = PositionToken { epoch, touched };
+        Ok(Done { answer: self.request.answer.clone(), position, appended })
     }
 
     /// Locks the idempotency key, then looks it up: in that order, since a statement's snapshot is older than the

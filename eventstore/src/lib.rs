@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod keys;
 mod load;
+mod pool;
 mod position;
 pub mod sealing;
 pub mod sequencer;
@@ -26,6 +27,7 @@ pub use feed::{Head, LogEvent};
 pub use guards::campaign_lock;
 pub use idempotency::IdempotencyKey;
 pub use load::{Decided, Loaded, load, load_at, load_many};
+pub use pool::connect;
 pub use position::{MalformedToken, PositionToken, Touched};
 pub use store::{Done, ExecuteError, Request, Store};
 

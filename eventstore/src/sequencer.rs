@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 pub const BATCH: i64 = 10_000;
 /// Without a wake-up (another process appended), new events are noticed after this time.
 const POLL: Duration = Duration::from_millis(20);
+/// Between two batches, so that a stream of small commits is numbered in groups and not one by one. The first event
+/// after a silence does not wait.
+const GATHER: Duration = Duration::from_millis(2);
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Where the low-water mark may move to, once the writers that could still fill ids below it are gone.
@@ -44,8 +47,12 @@ impl Sequencer {
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let pause = match self.step().await {
-                Ok(numbered) if numbered == BATCH => continue,
-                Ok(_) => POLL,
+                Ok(BATCH) => continue,
+                Ok(0) => POLL,
+                Ok(_) => {
+                    tokio::time::sleep(GATHER).await;
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "sequencer: will try again");
                     RETRY

@@ -9,7 +9,6 @@ use eventstore::{Store, service_keys};
 use mail::{LinkKey, LinkKeys, Links};
 use projections::Embedded;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,6 @@ use workers::scheduler::Scheduler;
 use workers::sender::{Mailers, Sender, SenderSettings};
 
 const SHUTDOWN: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LINK_KEYS: &str = "preference";
 
 #[derive(clap::Args)]
@@ -48,12 +46,7 @@ pub enum Role {
 }
 
 pub async fn pool(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .connect(url)
-        .await
-        .context("the database can't be reached (database.url)")
+    eventstore::connect(url, max_connections).await.context("the database can't be reached (database.url)")
 }
 
 /// The write side over pools of its own.

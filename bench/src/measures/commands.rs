@@ -23,10 +23,11 @@ pub const MEASURE: Measure = Measure {
     take: || take().boxed_local(),
 };
 
-/// The trigger that notes what is to be numbered is a part of such an INSERT.
+/// The trigger that notes what is to be numbered is a part of such an INSERT. (A colon before a letter would be a
+/// variable of pgbench's.)
 const INSERT: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) \
     VALUES ('group', gen_random_uuid()::text, 1, 'GroupCreated', '1.0', \
-    '{\"GroupCreated\": {\"name\": \"Readers\", \"description\": \"\"}}', '{\"actor\": \"system:bench\"}');\n";
+    '{\"GroupCreated\": {\"name\": \"Readers\", \"description\": \"\"}}', '{\"actor\": \"bench\"}');\n";
 
 async fn take() -> Vec<Figure> {
     let raw = pgbench().await;
