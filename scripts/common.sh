@@ -29,6 +29,21 @@ json_string() { local s=${1//\\/\\\\}; printf '"%s"' "${s//\"/\\\"}"; }
 
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# broker_list HOST:PORT,...: the same, if it is a list of such.
+broker_list() {
+  local one='([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}'
+  [[ $1 =~ ^$one(,$one)*$ ]] || die "'$1' is no HOST:PORT"
+  echo "$1"
+}
+
+# reachable HOST:PORT: within 5 s.
+reachable() {
+  local host=${1%:*}
+  host=${host#[}
+  # shellcheck disable=SC2016 # expands in that shell
+  timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' - "${host%]}" "${1##*:}" 2>/dev/null
+}
+
 # Names the process that listens on a port, where we may look.
 port_owner() {
   local inode pid

@@ -10,13 +10,18 @@ check_rust() {
     die "Rust $RUST_VERSION or later is needed, here is $version. 'rustup update stable' brings it (https://rustup.rs)."
 }
 
-# check_space GB: of free disk where the build goes, and 2 GB of memory to link it.
+# check_space FOLDER GB: of free disk where the build goes, and 2 GB of memory to link it.
 check_space() {
-  local free memory
-  free=$(df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
-  ((free >= $2)) || die "$2 GB of free disk are needed in $1, there are $free GB."
+  local memory
+  check_disk "$@"
   memory=$(awk '/^(MemTotal|SwapTotal):/ { kb += $2 } END { print int(kb / 1000 / 1000 + 0.5) }' /proc/meminfo)
   ((memory >= 2)) || die "2 GB of memory (swap included) are needed to build, here are $memory GB."
+}
+
+check_disk() {
+  local free
+  free=$(df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
+  ((free >= $2)) || die "$2 GB of free disk are needed in $1, there are $free GB."
 }
 
 # A Python that has the SMTP server of the tests.
@@ -31,6 +36,11 @@ test_python() {
 # The Debian packages that are missing, by what they bring: what is there in another way is as good.
 missing_packages() {
   local tool
+  if [[ $1 == kafka ]]; then
+    java_bin >/dev/null || echo default-jre-headless
+    kafka_fetched || command -v mvn >/dev/null || echo maven
+    return
+  fi
   for tool in gcc g++ make pkg-config curl; do command -v "$tool" >/dev/null || echo "$tool"; done
   [[ -e /usr/include/stdio.h ]] || echo libc6-dev
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
@@ -41,7 +51,7 @@ missing_packages() {
 # Debian's package starts a server of its own when it is installed, which nobody asked for: this file prevents it meanwhile.
 NO_CLUSTER=/etc/postgresql-common/createcluster.d/postledger.conf
 
-# install_packages up|test
+# install_packages up|test|kafka
 install_packages() {
   local missing install log=$DATA/log/apt.log
   mapfile -t missing < <(missing_packages "$1")
@@ -64,5 +74,5 @@ install_packages() {
   rm -f "$NO_CLUSTER"
   [[ ${missing[0]} != failed ]] || die "the packages could not be installed, see above."
   mapfile -t missing < <(missing_packages "$1")
-  ((${#missing[@]} == 0)) || die "still missing after their installation: ${missing[*]} (Postgres must be 15 or later)"
+  ((${#missing[@]} == 0)) || die "still missing after their installation: ${missing[*]} (Postgres must be 15 or later, Java 17)"
 }
