@@ -6,7 +6,7 @@ run_bench() {
   exec 9>>.data/test.lock
   flock -n 9 || die "another ./run test of this clone is running"
   trap 'exit 130' INT TERM HUP
-  trap stop_test_postgres EXIT
+  trap stop_test_servers EXIT
 
   step "Rust, disk, memory, system packages" "2 min where packages are missing, else seconds"
   check_space "$ROOT" 15
@@ -14,9 +14,11 @@ run_bench() {
   step "Build with optimizations" "8 min the first time on two cores"
   cargo build --workspace --release --locked 9>&- || die "the build failed, see above."
   step "Measures" "20 min for all of them; leave the machine alone meanwhile"
+  start_test_kafka
   # Flushes as a real one; room for a million readers.
   start_test_postgres shared_buffers=2GB max_wal_size=16GB
   POSTLEDGER_TEST_PYTHON=$(test_python) || die "a Python with aiosmtpd is missing"
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=${POSTLEDGER%/debug/postledger}/release/postledger
+  await_test_kafka
   PATH=$(postgres_bin):$PATH "${POSTLEDGER%/debug/postledger}/release/postledger-bench" bench/RESULTS.md "$@"
 }

@@ -17,7 +17,7 @@ run_faults() {
   exec 9>>.data/test.lock
   flock -n 9 || die "another ./run test of this clone is running"
   trap 'exit 130' INT TERM HUP
-  trap stop_test_postgres EXIT
+  trap stop_test_servers EXIT
 
   step "Rust, disk, memory, system packages" "2 min where packages are missing, else seconds"
   prepare test 15
@@ -26,9 +26,11 @@ run_faults() {
   cargo test --workspace --locked --no-run 2>/dev/null || die "the tests do not build, see ./run test"
   step "Copy of this clone" "1 min"
   copy_clone
+  start_test_kafka
   start_test_postgres
   POSTLEDGER_TEST_PYTHON=$(test_python) || die "a Python with aiosmtpd is missing"
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=$DATA/faults/target/debug/postledger
+  await_test_kafka
   for name in "${names[@]}"; do
     step "Fault $name" "5 min"
     find_fault "$name"

@@ -23,9 +23,51 @@ start_test_postgres() {
 }
 
 stop_test_postgres() {
-  trap '' INT TERM HUP
   postgres_stop test-postgres
   postgres_remove test-postgres
+}
+
+# One node of Apache Kafka for this run alone. It starts while the tests are built; `await_test_kafka` waits for it.
+# Without Kafka the tests that want it use librdkafka's mock cluster, which is less: CI has to have the real one.
+start_test_kafka() {
+  step "Apache Kafka $KAFKA_VERSION" "the first time 1 min and 120 MB, with Java and Maven 3 min and 400 MB; then seconds"
+  remove_test_kafka
+  if ! (kafka_install); then
+    [[ ${CI-} != true ]] || die "CI has to test with Apache Kafka"
+    NO_KAFKA=1
+    return
+  fi
+  kafka_configure "$DATA/test-kafka/one" 1
+  kafka_launch "$DATA/test-kafka/one/1"
+  POSTLEDGER_TEST_KAFKA=$(<.data/test-kafka/one/brokers)
+  export POSTLEDGER_TEST_KAFKA POSTLEDGER_TEST_KAFKA_NODE=$DATA/test-kafka/one/1
+  export POSTLEDGER_TEST_KAFKA_SCRIPT=$ROOT/scripts/kafka-node.sh
+}
+
+await_test_kafka() { [[ -n ${NO_KAFKA-} ]] || kafka_await "$POSTLEDGER_TEST_KAFKA_NODE"; }
+
+warn_without_kafka() {
+  [[ -n ${NO_KAFKA-} ]] || return 0
+  cat <<'TEXT'
+
+  ***********************************************************************************
+  * Apache Kafka could not be fetched, see above: this run tests against librdkafka's *
+  * mock cluster, which is no proof for a real broker.                                *
+  ***********************************************************************************
+
+TEXT
+}
+
+# Clusters that tests made and did not remove are there as well.
+remove_test_kafka() {
+  kafka_remove "$DATA"/test-kafka/*
+  rm -rf .data/test-kafka
+}
+
+stop_test_servers() {
+  trap '' INT TERM HUP
+  stop_test_postgres
+  remove_test_kafka
 }
 
 run_tests() {
@@ -33,7 +75,7 @@ run_tests() {
   exec 9>>.data/test.lock
   flock -n 9 || die "another ./run test of this clone is running"
   trap 'exit 130' INT TERM HUP
-  trap stop_test_postgres EXIT
+  trap stop_test_servers EXIT
 
   step "Rust, disk, memory, system packages" "2 min where packages are missing, else seconds"
   prepare test 12
@@ -57,10 +99,16 @@ all_checks() {
 }
 
 only_tests() {
+  local status=0
+  start_test_kafka
   step "Tests" "10 min"
   start_test_postgres
   build
   POSTLEDGER_TEST_PYTHON=$(test_python)
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=$POSTLEDGER
-  cargo test --workspace --locked "$@"
+  await_test_kafka
+  warn_without_kafka
+  cargo test --workspace --locked "$@" || status=$?
+  warn_without_kafka
+  return "$status"
 }
