@@ -40,7 +40,8 @@ kafka_fetch() {
     mkdir "$new"
     cp "$KAFKA_FILES/pom.xml" "$new/"
     # -C: a wrong checksum is an error. -U: what once could not be found is asked for again.
-    timeout 900 mvn -B -q -ntp -C -U -f "$new/pom.xml" dependency:copy-dependencies -DoutputDirectory="$new/libs" \
+    timeout 900 mvn -B -q -ntp -C -U -f "$new/pom.xml" \
+      org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies -DoutputDirectory="$new/libs" \
       >"$DATA/log/maven.log" 2>&1 || { tail -n 8 "$DATA/log/maven.log"; return 1; }
     sync -f "$new"
     rm -rf "$KAFKA_HOME"
