@@ -40,6 +40,21 @@ pub async fn head(db: impl PgExecutor<'_>) -> Result<Head, StoreError> {
     Ok(sqlx::query_as("SELECT epoch, position FROM log_head").fetch_one(db).await?)
 }
 
+/// How far the log is in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Relayed {
+    pub epoch: Uuid,
+    /// The brokers have acknowledged everything up to here.
+    pub position: i64,
+    pub acknowledged_at: DateTime<Utc>,
+}
+
+/// `None`: no relay has ever worked on this log.
+pub async fn relayed(db: impl PgExecutor<'_>) -> Result<Option<Relayed>, StoreError> {
+    let relayed = "SELECT r.epoch, r.position, r.acknowledged_at FROM relay r JOIN log_head h USING (epoch)";
+    Ok(sqlx::query_as(relayed).fetch_optional(db).await?)
+}
+
 /// Up to `limit` events of `types` after `position`, in order, none behind `until`.
 pub async fn read(
     db: impl PgExecutor<'_>,
