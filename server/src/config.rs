@@ -4,6 +4,7 @@ use anyhow::{Context, bail, ensure};
 use eventstore::keys::MasterKey;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use kafka::KafkaConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use workers::mailers::{NullConfig, OutboxConfig, SmtpConfig};
 const DEFAULTS: &str = include_str!("../../config.default.toml");
 const PREFIX: &str = "POSTLEDGER_";
 /// Set by tests and scripts under the same prefix; no settings.
-const NOT_SETTINGS: &[&str] = &["test_postgres", "test_python", "test_binary"];
+const NOT_SETTINGS: &[&str] =
+    &["test_postgres", "test_python", "test_binary", "test_kafka", "test_kafka_node", "test_kafka_script"];
 const ADMIN_KEY_MIN_BYTES: usize = 32;
 
 #[derive(Debug, Deserialize)]
@@ -22,6 +24,7 @@ pub struct Config {
     pub database: Database,
     pub keys: Keys,
     pub api: Api,
+    pub kafka: KafkaConfig,
     pub send: Send,
     pub outbox: OutboxConfig,
     pub smtp: Option<SmtpConfig>,
@@ -93,14 +96,19 @@ pub enum LogFormat {
 }
 
 impl Config {
-    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+    /// `brokers`, if given, is stronger than what file and environment say.
+    pub fn load(file: Option<&Path>, brokers: Option<&str>) -> anyhow::Result<Self> {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
         if let Some(file) = file {
             ensure!(file.is_file(), "there is no configuration file {}", file.display());
             figment = figment.merge(Toml::file_exact(file));
         }
         let settings = Env::prefixed(PREFIX).ignore(NOT_SETTINGS).split("__");
-        let config: Self = figment.merge(settings).extract().map_err(explain)?;
+        let mut figment = figment.merge(settings);
+        if let Some(brokers) = brokers {
+            figment = figment.merge(("kafka.brokers", brokers));
+        }
+        let config: Self = figment.extract().map_err(explain)?;
         config.check()?;
         Ok(config)
     }
@@ -123,6 +131,7 @@ impl Config {
         ensure!(self.database.max_connections >= 4, "database.max_connections must be at least 4");
         ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");
         mail::Address::parse(&send.from).context("send.from")?;
+        self.kafka.check()?;
         let mailers = self.mailer_names();
         ensure!(
             mailers.contains(&send.mailer),
@@ -213,6 +222,16 @@ mod tests {
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
             ("[log]\nformat = \"xml\"", "format"),
+            ("[kafka]\nbroker = \"mq:9092\"", "broker"),
+            ("[kafka]\nbrokers = \"mq\"", "kafka.brokers"),
+            ("[kafka]\nprefix = \"a b\"", "kafka.prefix"),
+            ("[kafka]\npartitions = 65", "kafka.partitions"),
+            ("[kafka]\nreplication_factor = 0", "kafka.replication_factor"),
+            ("[kafka]\nca_file = \"/etc/hostname\"", "kafka.ca_file"),
+            ("[kafka]\ntls = true\nca_file = \"/none\"", "kafka.ca_file"),
+            ("[kafka]\nusername = \"x\"", "kafka.sasl_mechanism"),
+            ("[kafka]\nsasl_mechanism = \"GSSAPI\"", "sasl_mechanism"),
+            ("[kafka]\nsasl_mechanism = \"PLAIN\"\nusername = \"x\"\npassword = \"y\"", "kafka.tls"),
         ];
         for (toml, name) in table {
             let error = load(toml).map(|_| ()).unwrap_err();
@@ -223,6 +242,14 @@ mod tests {
     #[test]
     fn the_database_url_is_not_printed() {
         let config = load("[database]\nurl = \"postgres://u:hunter2@db/x\"").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_brokers_password_is_not_printed() {
+        let sasl = "sasl_mechanism = \"SCRAM-SHA-512\"\nusername = \"u\"\npassword = \"hunter2\"";
+        let config = load(&format!("[kafka]\nbrokers = \"mq:9093\"\ntls = true\n{sasl}")).unwrap();
+        assert!(config.kafka.is_used());
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

@@ -20,6 +20,9 @@ struct Cli {
     /// Settings that override the defaults; the environment (POSTLEDGER_…) overrides both.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Carry events by the Kafka at these addresses (`kafka.brokers`).
+    #[arg(long, global = true, value_name = "HOST:PORT,…")]
+    kafka: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -38,6 +41,11 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         command: operate::DeadLetters,
+    },
+    /// The Kafka that carries events.
+    Kafka {
+        #[command(subcommand)]
+        command: operate::Kafka,
     },
     /// Keys outside the database.
     Keys {
@@ -64,7 +72,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         anyhow::bail!("another TLS provider was installed first");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let config = || Config::load(cli.config.as_deref());
+    let config = || Config::load(cli.config.as_deref(), cli.kafka.as_deref());
     match cli.command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Keys { command } => operate::keys(command),
@@ -76,6 +84,9 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate => runtime.block_on(operate::migrate(config()?)),
         Command::Import(args) => runtime.block_on(import::run(config()?, args)),
         Command::Rebuild(args) => runtime.block_on(operate::rebuild(config()?, args)),
+        Command::Kafka { command: operate::Kafka::Check } => {
+            runtime.block_on(operate::check_kafka(config()?))
+        }
         Command::DeadLetters { command } => runtime.block_on(operate::dead_letters(config()?, command)),
     }
 }

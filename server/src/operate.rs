@@ -33,6 +33,12 @@ pub enum DeadLetters {
 }
 
 #[derive(Subcommand)]
+pub enum Kafka {
+    /// Tell what the brokers, the topics, the relay and the consumer groups are like; fails where something is wrong.
+    Check,
+}
+
+#[derive(Subcommand)]
 pub enum Keys {
     /// Make a master key in a new file that only its owner can read.
     Generate { file: PathBuf },
@@ -78,6 +84,23 @@ pub async fn rebuild(config: Config, args: RebuildArgs) -> anyhow::Result<()> {
     match rebuilt.dead_letters {
         0 => Ok(()),
         letters => bail!("{letters} events could not be applied: see `postledger dead-letters list`"),
+    }
+}
+
+pub async fn check_kafka(config: Config) -> anyhow::Result<()> {
+    anyhow::ensure!(config.kafka.is_used(), "kafka.brokers is not set: events travel by Postgres alone");
+    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    let topics = kafka::Topics::new(config.kafka)?;
+    let report = kafka::check(&pool, &topics, &projections::all(), eventstore::clock::now()).await?;
+    for line in &report.found {
+        println!("{line}");
+    }
+    for line in &report.wrong {
+        println!("WRONG: {line}");
+    }
+    match report.wrong.len() {
+        0 => Ok(()),
+        wrong => bail!("{wrong} things are wrong with the Kafka at {}", topics.config().brokers),
     }
 }
 

@@ -6,12 +6,14 @@ use clap::ValueEnum;
 use commands::Commands;
 use eventstore::sequencer::Sequencer;
 use eventstore::{Store, service_keys};
+use kafka::{Carrier, Relay, Topics};
 use mail::{LinkKey, LinkKeys, Links};
 use projections::Embedded;
 use sqlx::PgPool;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::freezer::Freezer;
@@ -35,6 +37,8 @@ pub enum Role {
     Api,
     /// Gives events their positions.
     Sequencer,
+    /// Takes the log to Kafka, where that carries the events.
+    Relay,
     /// Fills the read models.
     Projector,
     /// Freezes campaigns that are due.
@@ -59,10 +63,8 @@ pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
 }
 
 pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
-    let roles: BTreeSet<Role> = match args.roles.is_empty() {
-        true => Role::value_variants().iter().copied().collect(),
-        false => args.roles.into_iter().collect(),
-    };
+    let topics = topics(&config)?;
+    let roles = chosen_roles(args.roles, topics.is_some())?;
     let commands = commands(&config).await?;
     require_schema(&commands.store.pool).await?;
     let keys = Arc::new(link_keys(&commands.store).await?);
@@ -75,11 +77,15 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         let pool = commands.store.pool.clone();
         running.spawn(named("maintenance", infallible(workers::maintenance::run(pool, stop.clone()))));
     }
+    if roles.contains(&Role::Relay)
+        && let Some(topics) = topics.clone()
+    {
+        let relay = Relay { pool: commands.store.pool.clone(), topics, wake: wake.clone() };
+        running.spawn(named("relay", infallible(relay.run(stop.clone()))));
+    }
     if roles.contains(&Role::Projector) {
-        let pool = commands.store.pool.clone();
-        let embedded = Embedded { pool, projections: projections::all(), wake, interleaving: None };
-        let stop = stop.clone();
-        running.spawn(named("projector", async move { Ok(embedded.run(stop).await?) }));
+        let projector = project(commands.store.pool.clone(), topics, wake, stop.clone());
+        running.spawn(named("projector", projector));
     }
     if roles.contains(&Role::Scheduler) {
         let freezer = Freezer::new(commands.clone(), config.send.page_size);
@@ -106,11 +112,39 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         running.spawn(named("api", async move { Ok(api::serve(listener, router, stop).await?) }));
     }
     tracing::info!(roles = ?roles, "started");
-    watch(running, stop).await
+    until_the_end(running, stop).await
+}
+
+/// Where Kafka carries the events.
+fn topics(config: &Config) -> anyhow::Result<Option<Topics>> {
+    let config = Some(&config.kafka).filter(|kafka| kafka.is_used()).cloned();
+    config.map(Topics::new).transpose().context("kafka")
+}
+
+/// All but the relay where there is no Kafka to relay to, unless some were named.
+fn chosen_roles(named: Vec<Role>, has_kafka: bool) -> anyhow::Result<BTreeSet<Role>> {
+    anyhow::ensure!(has_kafka || !named.contains(&Role::Relay), "the role relay needs kafka.brokers");
+    let chosen = if named.is_empty() { Role::value_variants().to_vec() } else { named };
+    Ok(chosen.into_iter().filter(|role| has_kafka || *role != Role::Relay).collect())
+}
+
+/// Fills the read models by whatever carries the events.
+async fn project(
+    pool: PgPool,
+    topics: Option<Topics>,
+    wake: Option<watch::Receiver<i64>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let projections = projections::all();
+    match topics {
+        Some(topics) => Carrier { pool, topics, projections }.run(stop).await?,
+        None => Embedded { pool, projections, wake, interleaving: None }.run(stop).await?,
+    }
+    Ok(())
 }
 
 /// Ends with the first role that fails, or at a signal; then with all of them, or after 30 s.
-async fn watch(
+async fn until_the_end(
     mut running: JoinSet<(&'static str, anyhow::Result<()>)>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use crate::state::App;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use eventstore::feed;
 use projections::Lag;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -37,6 +38,16 @@ struct Ready {
     status: &'static str,
     /// How far each read model is behind the log.
     read_models: Vec<LagView>,
+    /// How far the log is in Kafka; null where no relay has ever worked on it.
+    relay: Option<RelayView>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RelayView {
+    /// Events of the log that the brokers have not acknowledged.
+    lag_events: i64,
+    /// When they acknowledged one last.
+    acknowledged_at: DateTime<Utc>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -80,11 +91,18 @@ async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
         if !migrations_are_current(&app.pool).await? {
             return Err(ApiError::Overloaded("the database's schema is not the one of this version"));
         }
-        Ok(projections::lag(&app.pool, &projections::all()).await?)
+        let relay = relay(&app.pool).await?;
+        let lags = projections::lag(&app.pool, &projections::all()).await?;
+        Ok(Ready { status: "ready", read_models: lags.into_iter().map(LagView::from).collect(), relay })
     };
     let checked = tokio::time::timeout(CHECK_TIME, check).await;
-    let lags = checked.map_err(|_| ApiError::Overloaded("the database does not answer in time"))??;
-    Ok(Json(Ready { status: "ready", read_models: lags.into_iter().map(LagView::from).collect() }))
+    checked.map_err(|_| ApiError::Overloaded("the database does not answer in time"))?.map(Json)
+}
+
+async fn relay(pool: &PgPool) -> Result<Option<RelayView>, ApiError> {
+    let Some(relayed) = feed::relayed(pool).await? else { return Ok(None) };
+    let lag_events = feed::head(pool).await?.position - relayed.position;
+    Ok(Some(RelayView { lag_events, acknowledged_at: relayed.acknowledged_at }))
 }
 
 /// Every migration of ours was applied as it is here. A newer process may have applied more: it knows that old ones

@@ -30,6 +30,11 @@ async fn lag_is_told_and_decides_nothing(pool: PgPool) {
         .clone();
     assert_eq!(groups["lag_events"], 1);
     assert!(groups["waiting_since"].is_string());
+    assert!(ready["relay"].is_null());
+    let relay = "INSERT INTO relay (epoch) SELECT epoch FROM log_head";
+    sqlx::query(relay).execute(&app.commands.store.pool).await.unwrap();
+    let ready = app.get("/health/ready").anonymous().send().await.ok(200).json();
+    assert_eq!(ready["relay"]["lag_events"], 1);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
