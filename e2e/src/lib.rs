@@ -8,11 +8,14 @@
 //! - `POSTLEDGER_TEST_POSTGRES`: URL of a superuser. Each stack makes a database of its own and drops it.
 //! - `POSTLEDGER_TEST_BINARY`: the built `postledger`; else the one beside the test's own binary.
 //! - `POSTLEDGER_TEST_PYTHON`: a Python with aiosmtpd; else `/usr/bin/python3`.
+//! - `POSTLEDGER_TEST_KAFKA_SCRIPT`, `POSTLEDGER_TEST_KAFKA_NODE`: `scripts/kafka-node.sh`, and the folder of one of its
+//!   nodes: tests that stop a broker make one of their own beside it. Without them they do not run, and say so.
 //! - `POSTLEDGER_TEST_SEED`: repeats a run; else a new one is drawn and printed.
 
 // A test's helper says what went wrong by a panic, and observes with clocks of its own.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod broker;
 mod client;
 mod database;
 mod export;
@@ -27,6 +30,7 @@ mod temp;
 mod trail;
 mod wait;
 
+pub use broker::Broker;
 pub use client::{Answer, Campaign, Client, Draft, Import, Recipient, RejectedRow, Report};
 pub use database::Database;
 pub use export::{Export, Reader};
@@ -39,10 +43,16 @@ pub use trail::{DispatchTrail, Trail};
 pub use wait::{eventually, stays};
 
 use chrono::{DateTime, Utc};
+use std::io::Write;
 
 /// The clock of this machine, which ledgers and the database use as well.
 pub fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// Past the harness, which shows what a test prints only where it fails.
+pub(crate) fn say_aloud(what: &str) {
+    let _ = writeln!(std::io::stderr(), "*** {what} ***");
 }
 
 /// An id that nothing has.

@@ -1,0 +1,108 @@
+//! Kafka is really in the path: without it nothing is read, and what people ask for is answered all the same.
+
+use crate::account::Account;
+use crate::scene;
+use e2e::{Broker, Client, Draft, Export, Mail, Settings, Stack, eventually, stays};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+const READERS: u64 = 300;
+const WITHIN: Duration = Duration::from_secs(120);
+const NOTHING_MOVES_FOR: Duration = Duration::from_secs(8);
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn with_the_broker_stopped_no_read_model_moves_and_started_again_all_drains() {
+    let Some(broker) = Broker::start() else { return };
+    let settings = Settings::new().set("kafka.brokers", &broker.address).set("kafka.partitions", 4);
+    let mut stack = Stack::start(settings).await;
+    let api = stack.client();
+    let draft = scene::readers(&api, &Export::clean("reader", READERS)).await;
+    let first = api.launch(&draft).await;
+    api.completes(first, WITHIN).await;
+    drained(&api).await;
+    let link = Mail::read(&stack.outbox().handovers()[0].file).one_click_link();
+
+    broker.stop();
+    let before = checkpoints(&stack).await;
+    let second = commands_are_answered(&api, &draft, &link).await;
+    eventually("the second campaign is due", WITHIN, async || {
+        (status(&stack, second).await == "freezing").then_some(())
+    })
+    .await;
+    stays("no read model moves and nothing freezes", NOTHING_MOVES_FOR, async || {
+        checkpoints(&stack).await == before && status(&stack, second).await == "freezing"
+    })
+    .await;
+    let check = stack.try_operate(&["kafka", "check"]);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(!check.status.success() && said.contains("WRONG: no broker of"), "{said}");
+
+    broker.go_on();
+    api.completes(second, WITHIN).await;
+    let account = Account::of(&stack, second).await;
+    assert_eq!(account.report.accepted, READERS - 1, "who opted out meanwhile is not written to");
+    let models = drained(&api).await;
+    stack.operate(&["kafka", "check"]);
+    kafkas_own_tool_shows_the_groups(&broker, &models).await;
+
+    broker.stop();
+    let ended = stack.terminate("server", STOPS_WITHIN).await;
+    assert!(ended.success(), "after SIGTERM without a broker it ended with {ended}");
+}
+
+/// An opt-out, a new group, and a campaign that is due at once.
+async fn commands_are_answered(api: &Client, draft: &Draft, link: &str) -> Uuid {
+    api.one_click(link).await.expect(200);
+    api.group("Made without a broker").await;
+    api.launch(draft).await
+}
+
+/// Waits until relay and read models have done all; answers their names.
+async fn drained(api: &Client) -> Vec<String> {
+    eventually("all is drained", WITHIN, async || {
+        let ready: Value = Client::anonymous(api).get("/health/ready").await;
+        let models = ready["read_models"].as_array().unwrap();
+        let done = ready["relay"]["lag_events"] == 0 && models.iter().all(|model| model["lag_events"] == 0);
+        done.then(|| models.iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect())
+    })
+    .await
+}
+
+async fn checkpoints(stack: &Stack) -> Vec<(String, String, i16, i64)> {
+    sqlx::query_as("SELECT projection, aggregate_type, slot, position FROM checkpoints ORDER BY 1, 2, 3")
+        .fetch_all(stack.pool())
+        .await
+        .unwrap()
+}
+
+/// Not from a read model: those stand still.
+async fn status(stack: &Stack, campaign: Uuid) -> String {
+    sqlx::query_scalar("SELECT status FROM campaign_gates WHERE campaign_id = $1")
+        .bind(campaign)
+        .fetch_one(stack.pool())
+        .await
+        .unwrap()
+}
+
+/// One group for each read model, with a member, and in the end nothing left to read in any partition.
+async fn kafkas_own_tool_shows_the_groups(broker: &Broker, models: &[String]) {
+    eventually("the groups have committed all", WITHIN, async || {
+        let described = broker.tool(&["consumer-groups", "--all-groups", "--describe"]);
+        let mut lags = BTreeMap::<&str, Vec<&str>>::new();
+        for line in described.lines().filter(|line| line.starts_with("postledger.")) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG CONSUMER-ID HOST CLIENT-ID
+            let model = columns[0].rsplit('.').next().unwrap();
+            lags.entry(model).or_default().push(columns[5]);
+        }
+        println!("{described}");
+        let is_done = |model: &String| {
+            lags.get(model.as_str()).is_some_and(|lags| lags.iter().all(|lag| ["0", "-"].contains(lag)))
+        };
+        models.iter().all(is_done).then_some(())
+    })
+    .await;
+}
