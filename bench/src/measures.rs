@@ -6,6 +6,7 @@ mod import_and_send;
 mod mailers;
 mod opt_out;
 mod position;
+mod relay;
 mod visible;
 
 use crate::report::Figure;
@@ -24,6 +25,7 @@ pub const ALL: &[Measure] = &[
     append::MEASURE,
     position::MEASURE,
     visible::MEASURE,
+    relay::MEASURE,
     import_and_send::MEASURE,
     mailers::MEASURE,
     opt_out::MEASURE,

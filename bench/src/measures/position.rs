@@ -17,16 +17,15 @@ const EVERY: Duration = Duration::from_millis(50);
 const PROBES: usize = 400;
 const HELD: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
-/// Writers at full append, each with batches of so many events.
-const WRITERS: usize = 4;
+/// Of the writer at full append.
 const BATCH: usize = 1_000;
 
 pub const MEASURE: Measure = Measure {
     name: "position",
-    what: "From a commit's answer to its position in the log, a command each 50 ms: idle, beside four writers of 1,000-event batches, and while \
-           a foreign transaction that wrote an event stays open for 60 s.",
-    limited_by: "Idle: a wake-up and the sequencer's transaction. At full append: the batch before this one (10,000 events at most), and two cores that four \
-                 writers, Postgres and the sequencer share. A foreign transaction costs nothing: only the low-water mark waits for it.",
+    what: "From a commit's answer to its position in the log, a command each 50 ms: idle, beside a writer that appends 1,000-event batches as fast as it can, \
+           and while a foreign transaction that wrote an event stays open for 60 s.",
+    limited_by: "Idle: a wake-up and the sequencer's transaction. At full append: the batch before this one (10,000 events at most), and two cores that the \
+                 writer, Postgres and the sequencer share. A foreign transaction costs nothing: only the low-water mark waits for it.",
     take: || take().boxed_local(),
 };
 
@@ -34,16 +33,12 @@ async fn take() -> Vec<Figure> {
     let world = World::start().await;
     let mut figures = told("idle", probe(&world, PROBES).await);
     let stop = CancellationToken::new();
-    let writers = (0..WRITERS).map(|_| tokio::spawn(write(world.commands.clone(), stop.clone())));
-    let writers: Vec<_> = writers.collect();
+    let writer = tokio::spawn(write(world.commands.clone(), stop.clone()));
     let start = Instant::now();
     let loaded = probe(&world, PROBES).await;
     let seconds = start.elapsed().as_secs_f64();
     stop.cancel();
-    let mut events = 0;
-    for writer in writers {
-        events += writer.await.unwrap();
-    }
+    let events = writer.await.unwrap();
     let beside = format!("at full append ({:.0} events/s)", events as f64 / seconds);
     figures.extend(told(&beside, loaded));
     figures.extend(told("with a foreign transaction open for 60 s", held(&world).await));
