@@ -1,6 +1,6 @@
 //! The write side in this process, on a database of its own.
 
-use commands::{Commands, Timing};
+use commands::{Commands, MailerNames, Timing};
 use e2e::Database;
 use eventstore::Store;
 use eventstore::keys::MasterKey;
@@ -27,7 +27,7 @@ impl World {
         let pool = eventstore::connect(&database.url, CONNECTIONS).await.unwrap();
         eventstore::MIGRATOR.run(&pool).await.unwrap();
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(&"5a".repeat(32)).unwrap()));
-        let commands = Commands::new(store.clone(), pool, TIMING, vec!["null".into()]);
+        let commands = Commands::new(store.clone(), pool, TIMING, MailerNames::of(["null"]));
         let stop = CancellationToken::new();
         tokio::spawn(Sequencer::new(store).run(stop.clone()));
         Self { _stops: stop.drop_guard(), commands, _database: database }

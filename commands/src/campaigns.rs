@@ -69,7 +69,8 @@ impl Commands {
             name: new.name.unwrap_or(template.content.name),
             template_id: new.template,
             group_id: new.group,
-            mailer: new.mailer,
+            // Now, so that another default later sends nothing elsewhere.
+            mailer: Some(new.mailer.unwrap_or_else(|| self.mailers.default.clone())),
             from: new.from,
             reply_to: new.reply_to,
             on_unknown: new.on_unknown,
@@ -89,8 +90,8 @@ impl Commands {
         let template = self.template(details.template_id).await;
         template.map_err(|error| unknown_field(error, "template"))?;
         self.require_group(details.group_id).await.map_err(|error| unknown_field(error, "group"))?;
-        if let Some(mailer) = details.mailer.as_ref().filter(|name| !self.mailers.contains(name)) {
-            let reason = format!("{mailer:?} is not configured; these are: {}", self.mailers.join(", "));
+        if let Some(mailer) = details.mailer.as_ref().filter(|name| !self.mailers.all.contains(name)) {
+            let reason = format!("{mailer:?} is not configured; these are: {}", self.mailers.all.join(", "));
             return Err(CommandError::invalid("mailer", reason));
         }
         Ok(())

@@ -34,6 +34,22 @@ pub struct Timing {
     pub margin: Duration,
 }
 
+/// The configured mailers.
+#[derive(Debug, Clone)]
+pub struct MailerNames {
+    pub all: Vec<String>,
+    /// Of campaigns and test mails that name none.
+    pub default: String,
+}
+
+impl MailerNames {
+    /// The first is the default.
+    pub fn of<const N: usize>(names: [&str; N]) -> Self {
+        let all: Vec<String> = names.map(str::to_owned).into();
+        Self { default: all.first().cloned().unwrap_or_default(), all }
+    }
+}
+
 /// Everything that can be commanded. Cheap to clone.
 #[derive(Clone)]
 pub struct Commands {
@@ -41,12 +57,11 @@ pub struct Commands {
     /// Opt-outs have connections of their own: nothing else can keep them waiting.
     opt_outs: Store,
     pub timing: Timing,
-    /// Names of the configured mailers.
-    mailers: Vec<String>,
+    mailers: MailerNames,
 }
 
 impl Commands {
-    pub fn new(store: Store, opt_out_pool: sqlx::PgPool, timing: Timing, mailers: Vec<String>) -> Self {
+    pub fn new(store: Store, opt_out_pool: sqlx::PgPool, timing: Timing, mailers: MailerNames) -> Self {
         Self { opt_outs: store.with_pool(opt_out_pool), store, timing, mailers }
     }
 

@@ -37,6 +37,7 @@ impl Commands {
         let mail = TestMail {
             template_id,
             template_version: template.version,
+            mailer: self.mailers.default.clone(),
             addresses: Personal::plain(json!(addresses).to_string()),
             address_hashes,
             hash_key_id: self.store.master.id().into(),

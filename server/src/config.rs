@@ -7,7 +7,7 @@ use figment::providers::{Env, Format, Toml};
 use kafka::KafkaConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use workers::mailers::{NullConfig, OutboxConfig, SmtpConfig};
 
@@ -97,9 +97,9 @@ pub enum LogFormat {
 
 impl Config {
     /// `brokers`, if given, is stronger than what file and environment say.
-    pub fn load(file: Option<&Path>, brokers: Option<&str>) -> anyhow::Result<Self> {
+    pub fn load(files: &[PathBuf], brokers: Option<&str>) -> anyhow::Result<Self> {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
-        if let Some(file) = file {
+        for file in files {
             ensure!(file.is_file(), "there is no configuration file {}", file.display());
             figment = figment.merge(Toml::file_exact(file));
         }

@@ -71,7 +71,7 @@ async fn group(commands: &Commands, name: &str) -> anyhow::Result<GroupId> {
         return Ok(id);
     }
     // The read model may be behind; a group of the same name made a moment ago would be missed, not harmed.
-    let known: Vec<Uuid> = sqlx::query_scalar("SELECT group_id FROM groups WHERE name = $1 LIMIT 2")
+    let known: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM groups WHERE name = $1 LIMIT 2")
         .bind(name)
         .fetch_all(&commands.store.pool)
         .await?;

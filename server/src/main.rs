@@ -17,9 +17,9 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
-    /// Settings that override the defaults; the environment (POSTLEDGER_…) overrides both.
+    /// Settings that override the defaults; of several files the last wins. The environment (POSTLEDGER_…) overrides all.
     #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
     /// Carry events by the Kafka at these addresses (`kafka.brokers`).
     #[arg(long, global = true, value_name = "HOST:PORT,…")]
     kafka: Option<String>,
@@ -72,7 +72,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         anyhow::bail!("another TLS provider was installed first");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let config = || Config::load(cli.config.as_deref(), cli.kafka.as_deref());
+    let config = || Config::load(&cli.config, cli.kafka.as_deref());
     match cli.command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
         Command::Keys { command } => operate::keys(command),

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use anyhow::Context;
 use clap::ValueEnum;
-use commands::Commands;
+use commands::{Commands, MailerNames};
 use eventstore::sequencer::Sequencer;
 use eventstore::{Store, service_keys};
 use kafka::{Carrier, Relay, Topics};
@@ -59,7 +59,8 @@ pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
     let url = &config.database.url.0;
     let store = Store::new(pool(url, config.database.max_connections).await?, master);
     let opt_outs = pool(url, config.database.opt_out_connections).await?;
-    Ok(Commands::new(store, opt_outs, config.timing(), config.mailer_names()))
+    let mailers = MailerNames { all: config.mailer_names(), default: config.send.mailer.clone() };
+    Ok(Commands::new(store, opt_outs, config.timing(), mailers))
 }
 
 pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {

@@ -48,7 +48,9 @@ pub(crate) fn field_error(path: &str, message: &str) -> FieldError {
         return FieldError { field, reason: "is not a known field".to_owned() };
     }
     let reason = match message.split_once(", expected ") {
+        Some((_, "a sequence")) => "is not a list".to_owned(),
         Some((_, expected)) => format!("is not {expected}"),
+        None if message.starts_with("UUID parsing failed") => "is not an id".to_owned(),
         None => message.to_owned(),
     };
     FieldError { field: path.to_owned(), reason }

@@ -72,7 +72,9 @@ async fn with_a_time_it_is_scheduled_as_well(pool: PgPool) {
     assert_eq!(created.json()["scheduled_for"], "2027-01-02T08:00:00Z");
     let shown =
         app.get(&format!("/emails/{}", created.id("campaign_id"))).position(&created.position()).send().await;
-    assert_eq!(shown.ok(200).json()["scheduled_for"], "2027-01-02T08:00:00Z");
+    let shown = shown.ok(200).json();
+    assert_eq!(shown["scheduled_for"], "2027-01-02T08:00:00Z");
+    assert_eq!(shown["mailer"], "outbox", "the default of now, whatever it will be when it goes out");
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

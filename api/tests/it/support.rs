@@ -4,7 +4,7 @@ use api::{AdminKey, ApiConfig, Deps};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use commands::{Commands, Timing};
+use commands::{Commands, MailerNames, Timing};
 use eventstore::keys::MasterKey;
 use eventstore::sequencer::Sequencer;
 use eventstore::{Store, clock};
@@ -62,7 +62,7 @@ impl TestApp {
     pub fn over(pool: PgPool, opt_outs: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(MASTER).unwrap()));
         let timing = Timing { window: Duration::from_millis(200), margin: Duration::from_millis(50) };
-        let commands = Commands::new(store, opt_outs, timing, vec!["outbox".into(), "null".into()]);
+        let commands = Commands::new(store, opt_outs, timing, MailerNames::of(["outbox", "null"]));
         let links = Arc::new(LinkKeys::new(vec![LinkKey { kid: "t-1".into(), secret: [7; 32] }]).unwrap());
         let mut config = ApiConfig::new(ORIGIN.parse().unwrap(), AdminKey::new(KEY).unwrap());
         change(&mut config);

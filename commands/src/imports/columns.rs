@@ -9,6 +9,10 @@ pub(super) enum Meaning {
     LastName,
     ConsentTime(u8),
     ConsentAddress(u8),
+    /// A word on whether they may be written to: an attribute as well.
+    Standing,
+    /// When they opted out, if they did: an attribute as well.
+    OptOutTime,
     /// An attribute under its own name.
     Attribute,
 }
@@ -18,7 +22,7 @@ pub(super) const ADDRESS_SPELLINGS: &str = "Email Address, E-mail, email, mail, 
 
 /// Compared without case, white space, underscores, hyphens, quotes and the like. What a file may well have beside a
 /// closer spelling (a contact's address, a display name) is left out.
-const SPELLINGS: [(Meaning, &str); 8] = [
+const SPELLINGS: [(Meaning, &str); 10] = [
     (
         Meaning::Address,
         "email emailaddress mail mailaddress emailaddr emailid emailadresse mailadresse adresseemail adressemail \
@@ -38,10 +42,31 @@ const SPELLINGS: [(Meaning, &str); 8] = [
     (Meaning::ConsentTime(1), "confirmtime confirmdate confirmedat confirmationtime confirmationdate"),
     (Meaning::ConsentAddress(0), "optinip optinipaddress subscribeip subscriptionip signupip registrationip"),
     (Meaning::ConsentAddress(1), "confirmip confirmipaddress confirmationip"),
+    (
+        Meaning::Standing,
+        "status emailstatus memberstatus subscriptionstatus subscriberstatus marketingstatus emailmarketingstatus",
+    ),
+    (
+        Meaning::OptOutTime,
+        "unsubtime unsubscribetime unsubscribedat unsubscribedon unsubscribedate optouttime optoutdate optedoutat",
+    ),
 ];
 
+/// Words of list tools for people who must not be written to, compared as columns are.
+const UNWILLING: &str = "unsubscribed unsubscribe optedout optout optedoutofemail cleaned bounced complained complaint \
+     spam blocked blocklisted blacklisted suppressed abgemeldet désabonné";
+
+pub(super) fn is_unwilling(standing: &str) -> bool {
+    let key = key(standing);
+    UNWILLING.split(' ').any(|word| word == key)
+}
+
+fn key(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 pub(super) fn meaning(column: &str) -> Meaning {
-    let key: String = column.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let key = key(column);
     let known = SPELLINGS.iter().find(|(_, spellings)| spellings.split(' ').any(|spelling| spelling == key));
     known.map_or(Meaning::Attribute, |(meaning, _)| *meaning)
 }

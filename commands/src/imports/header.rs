@@ -32,6 +32,8 @@ pub(super) struct Layout {
     /// In the order in which they count.
     pub consent_times: Vec<usize>,
     pub consent_addresses: Vec<usize>,
+    pub standings: Vec<usize>,
+    pub opt_out_times: Vec<usize>,
 }
 
 struct Candidate {
@@ -103,10 +105,16 @@ impl Candidate {
 }
 
 impl Layout {
+    /// In a list of people who opted out, the columns that say so are no reason to reject a row.
+    pub fn of_opted_out(self) -> Self {
+        Self { standings: Vec::new(), opt_out_times: Vec::new(), ..self }
+    }
+
     fn of(columns: &[String]) -> Result<Self, String> {
         let mut seen = Seen::default();
         let mut attributes = Vec::new();
         let (mut times, mut addresses) = (Vec::new(), Vec::new());
+        let (mut standings, mut opt_out_times) = (Vec::new(), Vec::new());
         for (index, column) in columns.iter().enumerate() {
             match meaning(column) {
                 Meaning::Address => seen.once("\0address".into(), index, column)?,
@@ -114,6 +122,14 @@ impl Layout {
                 Meaning::ConsentAddress(rank) => addresses.push((rank, index)),
                 Meaning::ConsentTime(rank) => {
                     times.push((rank, index));
+                    attributes.push((index, attribute(index, column)?));
+                }
+                Meaning::Standing => {
+                    standings.push(index);
+                    attributes.push((index, attribute(index, column)?));
+                }
+                Meaning::OptOutTime => {
+                    opt_out_times.push(index);
                     attributes.push((index, attribute(index, column)?));
                 }
                 Meaning::FirstName => attributes.push((index, "first_name".into())),
@@ -130,7 +146,16 @@ impl Layout {
         let address = seen.place("\0address").ok_or("has no column for the address")?;
         let name = seen.place("\0name");
         let (consent_times, consent_addresses) = (by_rank(times), by_rank(addresses));
-        Ok(Self { columns: columns.len(), address, name, attributes, consent_times, consent_addresses })
+        Ok(Self {
+            columns: columns.len(),
+            address,
+            name,
+            attributes,
+            consent_times,
+            consent_addresses,
+            standings,
+            opt_out_times,
+        })
     }
 }
 

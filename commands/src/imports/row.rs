@@ -1,5 +1,6 @@
 //! What one row says, or why it cannot be taken.
 
+use super::columns::is_unwilling;
 use super::consent::{given_at, given_from};
 use super::header::Layout;
 use super::splitter::Record;
@@ -41,6 +42,7 @@ impl Row {
     pub fn read(record: Record<'_>, layout: &Layout, master: &MasterKey) -> Result<Self, Rejection> {
         let rejected = |reason| Rejection::new(record.line, record.field(layout.address), reason);
         check_width(&record, layout).map_err(rejected)?;
+        check_standing(&record, layout).map_err(rejected)?;
         let address = EmailAddress::parse(record.field(layout.address));
         let address = address.map_err(|error| rejected(error.to_string()))?;
         let field = |column: &usize| record.field(*column);
@@ -64,6 +66,19 @@ fn check_width(record: &Record<'_>, layout: &Layout) -> Result<(), String> {
         (false, lines) => Err(format!(
             "the row has {found} fields, the header {expected}; it runs over {lines} lines: is a quote left open?"
         )),
+    }
+}
+
+/// Whoever the file itself says has opted out, bounced or complained is not taken for a subscriber.
+fn check_standing(record: &Record<'_>, layout: &Layout) -> Result<(), String> {
+    let opted_out = layout.opt_out_times.iter().any(|column| !record.field(*column).is_empty());
+    match opted_out || layout.standings.iter().any(|column| is_unwilling(record.field(*column))) {
+        true => {
+            Err("the row itself says that they are not to be written to; a list of such people is imported \
+                     with status=opted_out"
+                .into())
+        }
+        false => Ok(()),
     }
 }
 

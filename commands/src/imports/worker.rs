@@ -79,16 +79,21 @@ impl Commands {
         attributes::remember(&store.pool, header.layout.attributes.iter().map(|(_, name)| name)).await?;
         let mut metadata = claim.metadata.0;
         metadata.insert("import_id".into(), id.to_string());
+        let status = ImportedStatus::parse(&claim.imported_as)?;
+        let layout = match status {
+            ImportedStatus::Active => header.layout,
+            ImportedStatus::OptedOut => header.layout.of_opted_out(),
+        };
         let plan = Plan {
             id,
             fence,
             key,
-            status: ImportedStatus::parse(&claim.imported_as)?,
+            status,
             group: claim.group_id,
             consent_source: claim.consent_source,
             hash_key_id: master.id().into(),
             metadata,
-            layout: header.layout,
+            layout,
         };
         Ok((plan, header.delimiter, spool))
     }

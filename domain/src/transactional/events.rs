@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct TestMail {
     pub template_id: TemplateId,
     pub template_version: Sequence,
+    pub mailer: String,
     /// A JSON array of strings, in the order of `address_hashes`.
     pub addresses: Personal,
     pub address_hashes: Vec<AddressHash>,

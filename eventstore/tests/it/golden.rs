@@ -181,6 +181,7 @@ fn transactional() -> Vec<TransactionalEvent> {
         TransactionalEvent::TestRequested(TestMail {
             template_id: id(1),
             template_version: 3,
+            mailer: "smtp".into(),
             addresses: sealed("addresses"),
             address_hashes: vec![AddressHash([7; 32]), AddressHash([8; 32])],
             hash_key_id: "k".into(),

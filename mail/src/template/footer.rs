@@ -13,7 +13,7 @@ const HTML: &str = concat!(
     r#"font-family:Arial,Helvetica,sans-serif;font-size:12px;line-height:18px;color:#595959;background-color:#ffffff">"#,
     r#"{% if group.name %}<p style="margin:0 0 8px">You get this e-mail as a subscriber of {{ group.name }}.</p>{% endif %}"#,
     r#"{% if unsubscribe_url %}<p style="margin:0 0 8px"><a href="{{ unsubscribe_url }}" "#,
-    r#"style="color:#595959;text-decoration:underline">Unsubscribe or change what you get</a></p>{% endif %}"#,
+    r#"style="color:#595959;text-decoration:underline">Unsubscribe</a></p>{% endif %}"#,
     r#"{% if postal_address %}<p style="margin:0;white-space:pre-line">{{ postal_address }}</p>{% endif %}</div>{% endif %}"#,
 );
 
@@ -21,7 +21,7 @@ const HTML: &str = concat!(
 const TEXT: &str = concat!(
     "\n{% if group.name or unsubscribe_url or postal_address %}\n---\n",
     "{% if group.name %}You get this e-mail as a subscriber of {{ group.name }}.\n{% endif %}",
-    "{% if unsubscribe_url %}Unsubscribe or change what you get: {{ unsubscribe_url }}\n{% endif %}",
+    "{% if unsubscribe_url %}Unsubscribe: {{ unsubscribe_url }}\n{% endif %}",
     "{% if postal_address %}{{ postal_address }}\n{% endif %}{% endif %}",
 );
 

@@ -183,7 +183,7 @@ fn a_footer_is_added_where_a_part_has_no_way_out() {
         assert!(footer.contains(part), "{footer}");
     }
     let footer = format!(
-        "x\n\n---\nYou get this e-mail as a subscriber of Tea & more.\nUnsubscribe or change what you get: {link}\nTea Ltd\n1 High Street"
+        "x\n\n---\nYou get this e-mail as a subscriber of Tea & more.\nUnsubscribe: {link}\nTea Ltd\n1 High Street"
     );
     assert_eq!(rendered.text, footer);
 }

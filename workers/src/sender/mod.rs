@@ -218,17 +218,29 @@ impl Sender {
 
     /// A mailer that is down: the dispatch rests, and after a while the campaign is paused.
     async fn unavailable(&self, claim: &Claim, reason: &str) -> Result<Rest, CommandError> {
-        let since = *self.lock_down_since().entry(claim.campaign_id).or_insert_with(Instant::now);
-        tracing::warn!(campaign.id = %claim.campaign_id, reason, "mailer unavailable");
+        let (since, is_new) = self.down_since(claim.campaign_id);
+        if is_new {
+            tracing::warn!(campaign.id = %claim.campaign_id, reason, "mailer unavailable: will try again");
+        }
         if since.elapsed() >= self.settings.unavailable_after {
             self.is_up(claim.campaign_id);
-            let reason = Some("mailer_unavailable".to_owned());
-            match self.commands.pause_campaign(&Context::system("sender"), claim.campaign_id, reason).await {
-                Ok(_) | Err(CommandError::Forbidden { .. }) => {}
+            let cause = Some("mailer_unavailable".to_owned());
+            match self.commands.pause_campaign(&Context::system("sender"), claim.campaign_id, cause).await {
+                Ok(_) => {
+                    tracing::warn!(campaign.id = %claim.campaign_id, reason, "campaign paused: mailer unavailable");
+                }
+                Err(CommandError::Forbidden { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(ERROR_PAUSE.min(self.settings.unavailable_after))
+    }
+
+    /// Since when, and whether that is news.
+    fn down_since(&self, campaign: CampaignId) -> (Instant, bool) {
+        let mut down = self.lock_down_since();
+        let is_new = !down.contains_key(&campaign);
+        (*down.entry(campaign).or_insert_with(Instant::now), is_new)
     }
 
     fn is_up(&self, campaign: CampaignId) {

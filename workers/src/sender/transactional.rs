@@ -53,7 +53,7 @@ impl Sender {
             self.commands.expire_transactional(id).await?;
             return Ok(Duration::ZERO);
         }
-        match self.mailers.get(&self.settings.default_mailer) {
+        match self.mailers.get(&mail.mailer) {
             Some(mailer) => self.send_test(lease, dispatch, &mail, mailer.as_ref()).await,
             None => Ok(ERROR_PAUSE),
         }

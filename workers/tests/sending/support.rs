@@ -1,7 +1,7 @@
 //! A campaign from its audience to its last mail, with mailers that say what a test wants.
 
 use async_trait::async_trait;
-use commands::{Commands, Context, NewCampaign, NewSubscriber, Timing};
+use commands::{Commands, Context, MailerNames, NewCampaign, NewSubscriber, Timing};
 use domain::campaign::OnUnknown;
 use domain::consent::Consent;
 use domain::template::{Body, Content};
@@ -118,7 +118,7 @@ pub struct World {
 impl World {
     pub async fn new(pool: &PgPool) -> Self {
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(&"5a".repeat(32)).unwrap()));
-        let commands = Commands::new(store.clone(), pool.clone(), TIMING, vec!["scripted".into()]);
+        let commands = Commands::new(store.clone(), pool.clone(), TIMING, MailerNames::of(["scripted"]));
         let stop = CancellationToken::new();
         let sequencer = Sequencer::new(store);
         let wake = Some(sequencer.head());

@@ -163,6 +163,7 @@ async fn what_is_not_sent_in_time_is_given_up(pool: PgPool) {
     let mail = TestMail {
         template_id: world.template,
         template_version: 1,
+        mailer: "scripted".into(),
         addresses: Personal::plain("[\"editor@example.com\"]"),
         address_hashes: vec![world.commands.store.master.address_hash(&address)],
         hash_key_id: world.commands.store.master.id().into(),

@@ -29,6 +29,8 @@ fn a_large_tools_export_is_understood() {
         ],
         consent_times: vec![4, 6],
         consent_addresses: vec![5],
+        standings: vec![],
+        opt_out_times: vec![],
     };
     assert_eq!(header.layout, expected);
     assert_eq!(header.rows, Cursor { byte: MAILCHIMP.len() as i64 - 3, line: 2 });

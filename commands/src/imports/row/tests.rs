@@ -74,3 +74,16 @@ fn a_rejected_value_is_cut_between_characters() {
     let rejection = rejection(&format!("email\n{}\n", "浩".repeat(100)));
     assert!(rejection.value.len() <= REJECTED_VALUE_MAX_BYTES && rejection.value.ends_with('浩'));
 }
+
+#[test]
+fn who_opted_out_elsewhere_is_not_taken_for_a_subscriber() {
+    for status in ["unsubscribed", "Opted-Out", "CLEANED", "blocklisted"] {
+        let reason = rejection(&format!("email,Member Status\na@example.com,{status}\n")).reason;
+        assert!(reason.contains("status=opted_out"), "{reason}");
+    }
+    rejection("email,UNSUB_TIME,UNSUB_REASON\na@example.com,2024-02-03 10:00:00,\n");
+    for row in ["email,status\na@example.com,subscribed\n", "email,status,UNSUB_TIME\na@example.com,gold,\n"]
+    {
+        assert!(read(row).is_ok(), "{row}");
+    }
+}

@@ -194,7 +194,7 @@ async fn imported_opt_outs_wait_for_calls_under_way(pool: PgPool) {
         commands.store.clone(),
         pool.clone(),
         commands::Timing { window: Duration::from_secs(3600), ..TIMING },
-        Vec::new(),
+        commands::MailerNames::of([]),
     );
     let id = start(&slow, opted_out(), ANA).await;
     let worker = {
