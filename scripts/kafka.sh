@@ -147,7 +147,7 @@ kafka_answers() (
   exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
   printf '\0\0\0\016\0\003\0\001\0\0\0\0\377\377\0\0\0\0' >&3
   size=$(timeout 2 head -c 4 <&3 | od -An -tu4 --endian=big)
-  timeout 2 head -c "$((size))" <&3 | od -An -v -tx1 | tr -d ' \n' | grep -q "$self"
+  [[ $(timeout 2 head -c "$((size))" <&3 | od -An -v -tx1 | tr -d ' \n') == *"$self"* ]]
 )
 
 # kafka_signal SIGNAL NODE...
