@@ -42,7 +42,7 @@ kafka_fetch() {
     # -C: a wrong checksum is an error. -U: what once could not be found is asked for again.
     timeout 900 mvn -B -q -ntp -C -U -f "$new/pom.xml" \
       org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies -DoutputDirectory="$new/libs" \
-      >"$DATA/log/maven.log" 2>&1 || { tail -n 8 "$DATA/log/maven.log"; return 1; }
+      >"$DATA/log/maven.log" 2>&1 || { grep -m 1 ERROR "$DATA/log/maven.log"; return 1; }
     sync -f "$new"
     rm -rf "$KAFKA_HOME"
     mv "$new" "$KAFKA_HOME"
