@@ -44,6 +44,7 @@ missing_packages() {
   for tool in gcc g++ make pkg-config curl; do command -v "$tool" >/dev/null || echo "$tool"; done
   [[ -e /usr/include/stdio.h ]] || echo libc6-dev
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
+  [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
   postgres_bin >/dev/null || echo postgresql
   [[ $1 != test ]] || test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd
 }

@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use eventstore::LogEvent;
+use projections::SLOTS;
 use rdkafka::message::{BorrowedHeaders, Header, Headers, Message, OwnedHeaders};
 use serde::Deserialize;
 use serde_json::Value;
@@ -122,7 +123,14 @@ impl Incoming {
             metadata: body.metadata,
             recorded_at: body.recorded_at,
         };
-        Ok(Self { previous: header(headers, "previous_position")?, event })
+        let previous = header(headers, "previous_position")?;
+        if !(0..SLOTS).contains(&event.slot) {
+            return Err(Unreadable::Header("slot"));
+        }
+        if !(0..event.position).contains(&previous) {
+            return Err(Unreadable::Header("previous_position"));
+        }
+        Ok(Self { previous, event })
     }
 }
 
@@ -193,6 +201,10 @@ mod tests {
         let headers = || out.headers(&epoch.to_string(), 4);
         assert_eq!(read(&out.value(), headers(), Uuid::nil()), Err(Unreadable::ForeignEpoch));
         assert_eq!(read("not JSON", headers(), epoch), Err(Unreadable::Value));
+        let backwards = out.headers(&epoch.to_string(), 7);
+        assert_eq!(read(&out.value(), backwards, epoch), Err(Unreadable::Header("previous_position")));
+        let elsewhere = Outgoing { slot: 64, ..outgoing() }.headers(&epoch.to_string(), 4);
+        assert_eq!(read(&out.value(), elsewhere, epoch), Err(Unreadable::Header("slot")));
         let bare = OwnedHeaders::new().insert(Header { key: "epoch", value: Some(&epoch.to_string()) });
         assert_eq!(read(&out.value(), bare, epoch), Err(Unreadable::Header("position")));
     }

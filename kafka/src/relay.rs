@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A relay that finds another one at work looks again after this time.
-const STANDBY: Duration = Duration::from_millis(500);
+const STANDBY: Duration = Duration::from_secs(1);
 /// The acknowledged position is stored this often while there is work, and at once when there is none.
 const STORE_EVERY: Duration = Duration::from_millis(100);
 /// How long the end waits for what was sent.

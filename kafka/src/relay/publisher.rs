@@ -38,6 +38,13 @@ impl Deliveries {
     fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn check(&self) -> Result<(), RelayError> {
+        match self.window().failure() {
+            None => Ok(()),
+            Some(failure) => Err(RelayError::NotDelivered(failure.to_owned())),
+        }
+    }
 }
 
 struct Reports(Arc<Deliveries>);
@@ -68,13 +75,21 @@ pub(super) struct Publisher {
     deliveries: Arc<Deliveries>,
     /// Taken when the end begins.
     producer: Option<ThreadedProducer<Reports>>,
-    /// Name and number of partitions of each type's topic.
-    known: HashMap<String, (String, i32)>,
-    /// The last position of each slot that was sent.
-    previous: HashMap<Slot, i64>,
+    /// By type, each met with its first entry.
+    lanes: HashMap<String, Lane>,
+    /// The last position of each slot before the first that is sent here.
+    before: HashMap<Slot, i64>,
     sent: i64,
     /// The next batch, read while this one is sent.
     reading: Option<Reading>,
+}
+
+/// Where the entries of one type go.
+struct Lane {
+    topic: String,
+    partitions: i32,
+    /// The last position of each slot that was sent.
+    previous: HashMap<i16, i64>,
 }
 
 struct Reading(JoinHandle<Result<Vec<Outgoing>, StoreError>>);
@@ -96,8 +111,8 @@ impl Publisher {
             epoch_text: epoch.to_string(),
             producer: Some(producer(topics, deliveries.clone())?),
             deliveries,
-            known: HashMap::new(),
-            previous: log::last_positions(pool, after).await?,
+            lanes: HashMap::new(),
+            before: log::last_positions(pool, after).await?,
             sent: after,
             reading: None,
         })
@@ -115,10 +130,7 @@ impl Publisher {
 
     /// Fails if any record was not delivered.
     pub fn check(&self) -> Result<(), RelayError> {
-        match self.deliveries.window().failure() {
-            None => Ok(()),
-            Some(failure) => Err(RelayError::NotDelivered(failure.to_owned())),
-        }
+        self.deliveries.check()
     }
 
     /// Until a delivery report came since the last call.
@@ -153,41 +165,40 @@ impl Publisher {
     }
 
     async fn send(&mut self, entry: &Outgoing) -> Result<(), RelayError> {
-        let (topic, partitions) = match self.known.get(&entry.aggregate_type) {
-            Some(known) => known.clone(),
-            None => self.meet(&entry.aggregate_type).await?,
+        if !self.lanes.contains_key(&entry.aggregate_type) {
+            let lane = self.open(&entry.aggregate_type).await?;
+            self.lanes.insert(entry.aggregate_type.clone(), lane);
+        }
+        let (Some(lane), Some(producer)) = (self.lanes.get_mut(&entry.aggregate_type), &self.producer) else {
+            return Ok(());
         };
-        let slot = (entry.aggregate_type.clone(), entry.slot);
-        let previous = self.previous.insert(slot, entry.position).unwrap_or(0);
+        let previous = lane.previous.insert(entry.slot, entry.position).unwrap_or(0);
         let value = entry.value();
-        let mut record = BaseRecord::with_opaque_to(&topic, usize::try_from(entry.position).unwrap_or(0))
-            .partition(i32::from(entry.slot) % partitions)
-            .key(entry.aggregate_id.as_str())
-            .payload(value.as_str())
-            .headers(entry.headers(&self.epoch_text, previous));
-        loop {
-            let Some(producer) = &self.producer else { return Ok(()) };
-            match producer.send(record) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    self.check()?;
-                    let _ = tokio::time::timeout(FULL_PAUSE, self.progress()).await;
-                    record = back;
-                }
-                Err((error, _)) => return Err(error.into()),
+        let mut record =
+            BaseRecord::with_opaque_to(&lane.topic, usize::try_from(entry.position).unwrap_or(0))
+                .partition(i32::from(entry.slot) % lane.partitions)
+                .key(entry.aggregate_id.as_str())
+                .payload(value.as_str())
+                .headers(entry.headers(&self.epoch_text, previous));
+        while let Err((error, back)) = producer.send(record) {
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
             }
+            self.deliveries.check()?;
+            let _ = tokio::time::timeout(FULL_PAUSE, self.deliveries.progress.notified()).await;
+            record = back;
         }
         self.sent = entry.position;
         Ok(())
     }
 
-    /// A type that was not sent in this session: its topic is made if it is missing.
-    async fn meet(&mut self, aggregate_type: &str) -> Result<(String, i32), RelayError> {
+    /// For a type that was not sent in this session: its topic is made if it is missing.
+    async fn open(&self, aggregate_type: &str) -> Result<Lane, RelayError> {
         let topic = self.topics.name(self.epoch, aggregate_type);
         let partitions = self.topics.ensure(&topic).await?.clamp(1, SLOTS.into());
-        let known = (topic, partitions);
-        self.known.insert(aggregate_type.to_owned(), known.clone());
-        Ok(known)
+        let of_type = self.before.iter().filter(|((name, _), _)| name == aggregate_type);
+        let previous = of_type.map(|((_, slot), position)| (*slot, *position)).collect();
+        Ok(Lane { topic, partitions, previous })
     }
 
     /// Waits for what was sent, at the end.
