@@ -50,10 +50,10 @@ warn_without_kafka() {
   [[ -n ${NO_KAFKA-} ]] || return 0
   cat <<'TEXT'
 
-  ***********************************************************************************
-  * Apache Kafka could not be fetched, see above: this run tests against librdkafka's *
-  * mock cluster, which is no proof for a real broker.                                *
-  ***********************************************************************************
+  **************************************************************************************
+  * Apache Kafka could not be fetched, see above. What needs a broker is tested against  *
+  * librdkafka's mock cluster, which proves nothing about a real one, or not at all.     *
+  **************************************************************************************
 
 TEXT
 }
