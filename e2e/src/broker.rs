@@ -1,4 +1,4 @@
-//! An Apache Kafka of a test's own: one node, which can be stopped and started again.
+//! An Apache Kafka of a test's own: one node or three, which can be stopped, killed and started again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,12 +8,23 @@ use uuid::Uuid;
 pub struct Broker {
     script: PathBuf,
     cluster: PathBuf,
+    nodes: usize,
+    /// `host:port` of each node, with commas.
     pub address: String,
 }
 
 impl Broker {
     /// A node that runs; `None`, and a word on it, where there is no Kafka to be had. With `CI=true` that is a failure.
     pub fn start() -> Option<Self> {
+        Self::cluster(1)
+    }
+
+    /// The same with three nodes, of which one may go.
+    pub fn start_three() -> Option<Self> {
+        Self::cluster(3)
+    }
+
+    fn cluster(nodes: usize) -> Option<Self> {
         let path = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         let (script, node) = (path("POSTLEDGER_TEST_KAFKA_SCRIPT"), path("POSTLEDGER_TEST_KAFKA_NODE"));
         let (Some(script), Some(node)) = (script, node) else {
@@ -26,20 +37,37 @@ impl Broker {
         };
         let clusters = node.parent().and_then(Path::parent).expect("a node lies in a cluster's folder");
         let cluster = clusters.join(format!("e2e-{}", Uuid::new_v4().simple()));
-        let mut broker = Self { script, cluster: cluster.clone(), address: String::new() };
-        broker.address = broker.run(&["create", &cluster.display().to_string(), "1"]).trim().to_owned();
+        let mut broker = Self { script, cluster: cluster.clone(), nodes, address: String::new() };
+        let created = broker.run(&["create", &cluster.display().to_string(), &nodes.to_string()]);
+        created.trim().clone_into(&mut broker.address);
         broker.go_on();
         Some(broker)
     }
 
-    /// SIGTERM, and gone when this returns.
+    /// SIGTERM to all, and gone when this returns.
     pub fn stop(&self) {
-        self.run(&["stop", &self.node()]);
+        self.of_all("stop");
     }
 
-    /// With the data that it had, and ready when this returns.
+    /// With the data that they had, and ready when this returns.
     pub fn go_on(&self) {
-        self.run(&["start", &self.node()]);
+        self.of_all("start");
+    }
+
+    /// kill -9, of one node.
+    pub fn kill_node(&self, number: usize) {
+        self.run(&["kill", &self.node(number)]);
+    }
+
+    /// After [`Broker::kill_node`].
+    pub fn start_node(&self, number: usize) {
+        self.run(&["start", &self.node(number)]);
+    }
+
+    fn of_all(&self, command: &str) {
+        let nodes: Vec<String> = (1..=self.nodes).map(|number| self.node(number)).collect();
+        let arguments: Vec<&str> = std::iter::once(command).chain(nodes.iter().map(String::as_str)).collect();
+        self.run(&arguments);
     }
 
     /// What one of Kafka's own tools prints about this broker: `consumer-groups --list`.
@@ -49,8 +77,8 @@ impl Broker {
         self.run(&[&server, arguments].concat())
     }
 
-    fn node(&self) -> String {
-        self.cluster.join("1").display().to_string()
+    fn node(&self, number: usize) -> String {
+        self.cluster.join(number.to_string()).display().to_string()
     }
 
     fn run(&self, arguments: &[&str]) -> String {

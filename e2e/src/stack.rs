@@ -1,7 +1,7 @@
 //! A stack: a database, keys, an outbox, and processes of the real binary.
 
 use crate::client::Client;
-use crate::database::Database;
+use crate::database::{APPLICATION, Database};
 use crate::ledger::Outbox;
 use crate::process::Process;
 use crate::temp::TempDir;
@@ -179,6 +179,18 @@ impl Stack {
 
     pub fn pool(&self) -> &PgPool {
         &self.database.pool
+    }
+
+    /// Ends every connection of the processes to the database, as a restart of Postgres does.
+    pub async fn cut_connections(&self) -> i64 {
+        sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name <> $1 AND backend_type = 'client backend'",
+        )
+        .bind(APPLICATION)
+        .fetch_one(self.pool())
+        .await
+        .unwrap()
     }
 
     pub fn trail(&self) -> Trail {

@@ -17,6 +17,7 @@ mod frozen_worker;
 mod kafka;
 mod logs;
 mod mailer_down;
+mod many_processes;
 mod operator_import;
 mod opt_out_race;
 mod pause_and_cancel;
