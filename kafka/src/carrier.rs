@@ -142,7 +142,13 @@ impl Loop {
                 () = self.stop.cancelled() => return Ok(()),
                 () = another_epoch(&mut head, epoch) => return Ok(()),
                 () = member.assigned() => self.look(&mut tail, member, applier).await?,
-                _ = looks.tick() => self.look(&mut tail, member, applier).await?,
+                _ = looks.tick() => {
+                    if member.is_stranded() {
+                        tracing::warn!(projection = self.projection.name(), "read model: joins its group anew");
+                        return Ok(());
+                    }
+                    self.look(&mut tail, member, applier).await?;
+                }
                 chunk = messages.next() => {
                     let Some(chunk) = chunk else { return Ok(()) };
                     let generation = member.generation();

@@ -7,9 +7,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance, Stre
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 /// A topic and one of its partitions.
@@ -20,11 +20,28 @@ const SESSION_TIMEOUT_MS: &str = "10000";
 /// How long the end waits for the group to hear of it.
 const LEAVE: Duration = Duration::from_secs(5);
 
+/// A member that joined, or lost its partitions, and was given none for so long, be it an empty list, joins anew: after
+/// an outage librdkafka was seen to wait for minutes.
+const STRANDED: Duration = Duration::from_secs(30);
+
 /// Follows the group's rebalances.
-#[derive(Default)]
 pub(crate) struct Changes {
     generation: AtomicU64,
     assigned: Notify,
+    /// Since when nothing has been assigned.
+    without: Mutex<Option<Instant>>,
+}
+
+impl Changes {
+    fn new() -> Self {
+        let without = Mutex::new(Some(Instant::now()));
+        Self { generation: AtomicU64::new(0), assigned: Notify::new(), without }
+    }
+
+    /// What the lock guards is one value: it is right even after a panic.
+    fn without(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.without.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(crate) struct Context(Arc<Changes>);
@@ -38,8 +55,14 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         self.0.generation.fetch_add(1, Ordering::SeqCst);
-        if let Rebalance::Assign(_) = rebalance {
-            self.0.assigned.notify_one();
+        match rebalance {
+            Rebalance::Assign(_) => {
+                *self.0.without() = None;
+                self.0.assigned.notify_one();
+            }
+            Rebalance::Revoke(_) | Rebalance::Error(_) => {
+                self.0.without().get_or_insert_with(Instant::now);
+            }
         }
     }
 }
@@ -52,7 +75,7 @@ pub(crate) struct Member {
 
 impl Member {
     pub fn join(topics: &Topics, group: &str, names: &[String]) -> KafkaResult<Self> {
-        let changes = Arc::new(Changes::default());
+        let changes = Arc::new(Changes::new());
         let consumer: StreamConsumer<Context> = topics
             .config()
             .client()
@@ -81,6 +104,10 @@ impl Member {
     /// Differs after each rebalance.
     pub fn generation(&self) -> u64 {
         self.changes.generation.load(Ordering::SeqCst)
+    }
+
+    pub fn is_stranded(&self) -> bool {
+        self.changes.without().is_some_and(|since| since.elapsed() > STRANDED)
     }
 
     /// Until partitions were assigned since the last call.

@@ -3,6 +3,7 @@
 
 use e2e::{DispatchTrail, Handover, Recipient, Report, Stack};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 use uuid::Uuid;
 
 pub struct Account {
@@ -15,6 +16,8 @@ impl Account {
     /// Of a campaign that has ended. Checks that what the API says is what was recorded, and that it adds up (I1).
     pub async fn of(stack: &Stack, campaign: Uuid) -> Self {
         let api = stack.client();
+        // Report and list are read models of their own, each at its own pace.
+        api.caught_up(Duration::from_secs(60)).await;
         let report = api.report(campaign).await;
         let list = api.recipients(campaign).await;
         let dispatches = stack.trail().dispatches(campaign).await;
