@@ -24,7 +24,9 @@ pub const MEASURE: Measure = Measure {
 };
 
 async fn take() -> Vec<Figure> {
-    let mut stack = Stack::start(Settings::new().set("log.filter", "warn").set("send.mailer", "null")).await;
+    let settings =
+        Settings::new().set("log.filter", "warn").set("send.mailer", "null").set("null.latency_ms", 0);
+    let mut stack = Stack::start(settings).await;
     let api = stack.client();
     let (few, _) = scene::readers(&api, "few", FEW).await;
     let few = scene::send(&stack, &api, &few, FEW).await;
