@@ -20,7 +20,7 @@ const SESSION_TIMEOUT_MS: &str = "10000";
 /// How long the end waits for the group to hear of it.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// A member that joined, or lost its partitions, and was given none for so long, be it an empty list, joins anew: after
+/// A member that joined, or lost its partitions, and was assigned nothing for so long, not even an empty list, joins anew: after
 /// an outage librdkafka was seen to wait for minutes.
 const STRANDED: Duration = Duration::from_secs(30);
 
