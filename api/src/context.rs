@@ -60,8 +60,8 @@ fn key(parts: &Parts) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// Runs a command, unless its key was answered before: then the first answer counts, whatever would be refused by
-/// now (a time that has passed since, a group that was deleted).
+/// Runs a command. The store answers a key that was answered before; where the command is refused before it comes to
+/// that (a time that has passed since, a group that was deleted), the first answer counts as well.
 pub(crate) fn once<E: Into<ApiError>>(
     app: &App,
     context: &Context,
@@ -70,13 +70,9 @@ pub(crate) fn once<E: Into<ApiError>>(
     // Commands are large futures.
     let command = Box::pin(command);
     async move {
-        if let Some(done) = earlier(app, context).await? {
-            return Ok(done);
-        }
         match command.await.map_err(E::into) {
             // Of a client that named no version: others were faster, again and again.
             Err(ApiError::Stale) if context.if_match.is_none() => Err(CommandError::Conflict.into()),
-            // It may have been refused because of its own success in a request that ran beside this one.
             Err(error) if error.is_refusal() => earlier(app, context).await?.ok_or(error),
             done => done,
         }

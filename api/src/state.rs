@@ -4,6 +4,7 @@ use crate::ApiConfig;
 use bytes::Bytes;
 use commands::Commands;
 use mail::links::{LinkKeys, Links};
+use projections::Waits;
 use sqlx::PgPool;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
@@ -28,6 +29,7 @@ pub(crate) type App = Arc<AppState>;
 pub(crate) struct AppState {
     pub commands: Commands,
     pub pool: PgPool,
+    pub waits: Waits,
     pub link_keys: Arc<LinkKeys>,
     pub links: Links,
     pub config: ApiConfig,
@@ -46,6 +48,7 @@ impl From<Deps> for AppState {
             renders: Arc::new(Semaphore::new(RENDERS_MAX)),
             openapi: OnceLock::new(),
             commands: deps.commands,
+            waits: Waits::start(deps.pool.clone()),
             pool: deps.pool,
             link_keys: deps.link_keys,
             config: deps.config,

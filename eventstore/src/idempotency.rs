@@ -22,10 +22,12 @@ pub enum Earlier {
     OtherBody,
 }
 
+/// The days are named one by one: the index begins with the day, and a range would read the whole of both days.
 pub async fn look_up(db: impl PgExecutor<'_>, key: &IdempotencyKey) -> Result<Earlier, StoreError> {
     let row: Option<(Vec<u8>, Value)> = sqlx::query_as(
         "SELECT body_hmac, answer FROM idempotency_keys
-         WHERE day >= (now() AT TIME ZONE 'UTC')::date - 1 AND actor = $1 AND route = $2 AND key = $3
+         WHERE day IN ((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date - 1)
+           AND actor = $1 AND route = $2 AND key = $3
            AND created_at > now() - interval '24 hours'",
     )
     .bind(&key.actor)

@@ -112,22 +112,17 @@ impl Store {
         A: Guarded + 'static,
         A::Event: Event,
     {
-        if let Some(done) = self.earlier(request).await? {
-            return Ok(done);
-        }
         let (commands, done) = CommandStore::new(self, request);
         let framework = CqrsFramework::<A, _>::new(commands, Vec::new(), ());
         let metadata = request.metadata.clone();
         match framework.execute_with_metadata(&stream.to_string(), command, metadata).await {
             Ok(()) => done.take().ok_or_else(|| StoreError::Format("nothing was committed".into()).into()),
-            // Where the same key won a race, its answer counts, not the error that its success caused here.
-            Err(AggregateError::UserError(error)) => match self.earlier(request).await? {
-                Some(done) => Ok(done),
-                None => Err(ExecuteError::Rejected(error)),
-            },
+            Err(AggregateError::UserError(error)) => {
+                self.earlier_or(request, ExecuteError::Rejected(error)).await
+            }
             Err(error) => match Stop::from_framework(error) {
                 Stop::Earlier(done) => Ok(*done),
-                Stop::Stale => Err(ExecuteError::Stale),
+                Stop::Stale => self.earlier_or(request, ExecuteError::Stale).await,
                 Stop::KeyReused => Err(ExecuteError::KeyReused),
                 Stop::InProgress => Err(ExecuteError::InProgress),
                 Stop::Store(error) => Err(ExecuteError::Store(error)),
@@ -135,16 +130,18 @@ impl Store {
         }
     }
 
-    /// The answer that was given to this key before, if any.
-    async fn earlier<E: std::error::Error>(
+    /// The answer that was given to this key before, if any: it counts, and not the refusal that its own success
+    /// caused.
+    async fn earlier_or<E: std::error::Error>(
         &self,
         request: &Request,
-    ) -> Result<Option<Done>, ExecuteError<E>> {
-        let Some(key) = &request.idempotency else { return Ok(None) };
+        refusal: ExecuteError<E>,
+    ) -> Result<Done, ExecuteError<E>> {
+        let Some(key) = &request.idempotency else { return Err(refusal) };
         match idempotency::look_up(&self.pool, key).await? {
-            Earlier::None => Ok(None),
+            Earlier::None => Err(refusal),
             Earlier::OtherBody => Err(ExecuteError::KeyReused),
-            Earlier::Answer(kept) => Done::restore(kept).map(Some).map_err(ExecuteError::Store),
+            Earlier::Answer(kept) => Ok(Done::restore(kept)?),
         }
     }
 }

@@ -48,7 +48,7 @@ pub use rebuild::{Progress, RebuildError, Rebuilt, rebuild};
 pub use recipients::Recipients;
 pub use subscribers::Subscribers;
 pub use templates::Templates;
-pub use wait::{WAIT_MAX, WaitError, wait_for};
+pub use wait::{WAIT_MAX, WaitError, Waits};
 
 use std::sync::Arc;
 

@@ -34,12 +34,11 @@ impl Position {
     /// Waits until the read models have what the position names.
     pub async fn wait(&self, app: &App, models: Models) -> Result<(), ApiError> {
         let Some(token) = &self.0 else { return Ok(()) };
-        let waited = projections::wait_for(&app.pool, models, token, app.config.position_wait).await;
+        let waited = app.waits.until(models, token, app.config.position_wait).await;
         waited.map_err(|error| match error {
             WaitError::ForeignEpoch => ApiError::ForeignPosition,
             WaitError::Unknown => malformed(),
             WaitError::TimedOut => ApiError::Overloaded("the read model has not got that far yet: ask again"),
-            WaitError::Store(error) => error.into(),
         })
     }
 }
@@ -47,7 +46,7 @@ impl Position {
 /// Whether the read models reached a command's own position in time. What keeps them from it is not the command's
 /// failure.
 pub(crate) async fn reached(app: &App, position: &PositionToken, models: Models) -> bool {
-    let waited = projections::wait_for(&app.pool, models, position, app.config.position_wait).await;
+    let waited = app.waits.until(models, position, app.config.position_wait).await;
     if let Err(error) = &waited {
         tracing::warn!(%error, "a change is answered without the resource");
     }
