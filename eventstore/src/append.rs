@@ -69,31 +69,71 @@ pub async fn append(
     Ok(Appended { touched, epoch, lost })
 }
 
+struct NewEvent {
+    aggregate_type: &'static str,
+    stream: Uuid,
+    sequence: i64,
+    event: Encoded,
+}
+
 async fn insert(
     tx: &mut PgConnection,
     appends: Vec<Append>,
     metadata: &Metadata,
 ) -> Result<Vec<Row>, StoreError> {
-    let count = appends.iter().map(|append| append.events.len()).sum();
-    if count == 0 {
-        return Ok(Vec::new());
+    let rows = appends.into_iter().flat_map(|append| {
+        let Append { aggregate_type, stream, first, events, .. } = append;
+        (first..).zip(events).map(move |(sequence, event)| {
+            let sequence = sequence.cast_signed();
+            NewEvent { aggregate_type, stream, sequence, event }
+        })
+    });
+    match <[NewEvent; 1]>::try_from(rows.collect::<Vec<_>>()) {
+        Ok([one]) => Ok(vec![insert_one(tx, one, metadata).await?]),
+        Err(none) if none.is_empty() => Ok(Vec::new()),
+        Err(many) => insert_many(tx, many, metadata).await,
     }
-    let mut types = Vec::with_capacity(count);
-    let mut streams = Vec::with_capacity(count);
-    let mut sequences = Vec::with_capacity(count);
-    let mut event_types = Vec::with_capacity(count);
-    let mut versions = Vec::with_capacity(count);
-    let mut payloads = Vec::with_capacity(count);
-    for append in appends {
-        let stream = append.stream.to_string();
-        for (sequence, event) in (append.first..).zip(append.events) {
-            types.push(append.aggregate_type);
-            streams.push(stream.clone());
-            sequences.push(sequence.cast_signed());
-            event_types.push(event.event_type);
-            versions.push(event.event_version);
-            payloads.push(event.payload);
-        }
+}
+
+/// Most commands append one event. Arrays would be planned anew each time, which costs more than the insert.
+async fn insert_one(tx: &mut PgConnection, one: NewEvent, metadata: &Metadata) -> Result<Row, StoreError> {
+    let row = sqlx::query_as(
+        "INSERT INTO events
+             (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         RETURNING aggregate_type, stream_slot(aggregate_type, aggregate_id) AS slot, append_id,
+             (SELECT epoch FROM log_head) AS epoch",
+    )
+    .bind(one.aggregate_type)
+    .bind(one.stream.to_string())
+    .bind(one.sequence)
+    .bind(one.event.event_type)
+    .bind(one.event.event_version)
+    .bind(one.event.payload)
+    .bind(sqlx::types::Json(metadata))
+    .fetch_one(tx)
+    .await?;
+    Ok(row)
+}
+
+async fn insert_many(
+    tx: &mut PgConnection,
+    many: Vec<NewEvent>,
+    metadata: &Metadata,
+) -> Result<Vec<Row>, StoreError> {
+    let mut types = Vec::with_capacity(many.len());
+    let mut streams = Vec::with_capacity(many.len());
+    let mut sequences = Vec::with_capacity(many.len());
+    let mut event_types = Vec::with_capacity(many.len());
+    let mut versions = Vec::with_capacity(many.len());
+    let mut payloads = Vec::with_capacity(many.len());
+    for one in many {
+        types.push(one.aggregate_type);
+        streams.push(one.stream.to_string());
+        sequences.push(one.sequence);
+        event_types.push(one.event.event_type);
+        versions.push(one.event.event_version);
+        payloads.push(one.event.payload);
     }
     let rows = sqlx::query_as(
         "INSERT INTO events

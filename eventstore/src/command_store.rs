@@ -7,7 +7,7 @@ use crate::load::keys_for;
 use crate::position::{PositionToken, Touched};
 use crate::store::{Done, Request, Store};
 use crate::{Append, StoreError, append};
-use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
+use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use domain::{Event, Guard, Guarded, Sequence};
 use sqlx::PgConnection;
@@ -86,24 +86,12 @@ impl<'a> CommandStore<'a> {
         (Self { store, request, outcome: outcome.clone() }, outcome)
     }
 
-    async fn load_stream<A>(&self, stream: &str) -> Result<Vec<EventEnvelope<A>>, StoreError>
+    async fn stored<A>(&self, stream: &str) -> Result<Vec<SerializedEvent>, StoreError>
     where
         A: Guarded,
         A::Event: Event,
     {
-        let stored = self.store.repository.get_events::<A>(stream).await.map_err(from_repository)?;
-        stored
-            .into_iter()
-            .map(|event| {
-                let metadata = serde_json::from_value(event.metadata);
-                Ok(EventEnvelope {
-                    payload: decode_stored(&event.event_type, &event.event_version, event.payload)?,
-                    aggregate_id: event.aggregate_id,
-                    sequence: event.sequence,
-                    metadata: metadata.map_err(|error| StoreError::Format(error.to_string()))?,
-                })
-            })
-            .collect()
+        self.store.repository.get_events::<A>(stream).await.map_err(from_repository)
     }
 
     async fn load_context<A>(&self, stream: &str) -> Result<Context<A>, Stop>
@@ -114,16 +102,16 @@ impl<'a> CommandStore<'a> {
         let stream_id = Uuid::parse_str(stream).map_err(|error| StoreError::Format(error.to_string()))?;
         let events = match self.request.is_new {
             true => Vec::new(),
-            false => self.load_stream::<A>(stream).await?,
+            false => self.stored::<A>(stream).await?,
         };
         let version = events.len() as Sequence;
         if self.request.expected.is_some_and(|expected| expected != version) {
             return Err(Stop::Stale);
         }
-        let before = events.into_iter().fold(A::default(), |mut aggregate, event| {
-            aggregate.apply(event.payload);
-            aggregate
-        });
+        let mut before = A::default();
+        for event in events {
+            before.apply(decode_stored(&event.event_type, &event.event_version, event.payload)?);
+        }
         Ok(Context { stream: stream_id, version, aggregate: before.clone(), before })
     }
 
@@ -210,6 +198,20 @@ impl<'a> CommandStore<'a> {
     }
 }
 
+fn envelope<A>(event: SerializedEvent) -> Result<EventEnvelope<A>, StoreError>
+where
+    A: Guarded,
+    A::Event: Event,
+{
+    let metadata = serde_json::from_value(event.metadata);
+    Ok(EventEnvelope {
+        payload: decode_stored(&event.event_type, &event.event_version, event.payload)?,
+        aggregate_id: event.aggregate_id,
+        sequence: event.sequence,
+        metadata: metadata.map_err(|error| StoreError::Format(error.to_string()))?,
+    })
+}
+
 /// The last append of a stream: what a command that changes nothing answers.
 async fn last_of(
     tx: &mut PgConnection,
@@ -235,7 +237,8 @@ where
     type AC = Context<A>;
 
     async fn load_events(&self, stream: &str) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
-        self.load_stream(stream).await.map_err(stopped)
+        let stored = self.stored::<A>(stream).await.map_err(stopped)?;
+        stored.into_iter().map(envelope).collect::<Result<_, _>>().map_err(stopped)
     }
 
     async fn load_aggregate(&self, stream: &str) -> Result<Context<A>, AggregateError<A::Error>> {

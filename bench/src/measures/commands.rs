@@ -5,9 +5,10 @@ use crate::report::{Aim, Figure};
 use crate::world::{World, bare};
 use commands::{Context, GroupPatch};
 use futures::FutureExt;
-use futures::future::join_all;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 const IN_FLIGHT: usize = 16;
@@ -31,12 +32,16 @@ const INSERT: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence
 
 async fn take() -> Vec<Figure> {
     let raw = pgbench().await;
-    let world = World::start().await;
+    let world = Arc::new(World::start().await);
     let streams = loaded_streams(&world).await;
-    let new = rate(|_, _| create(&world)).await;
-    let loaded = rate(|lane, turn| {
+    let new = rate({
+        let world = world.clone();
+        move |_, _| create(world.clone())
+    })
+    .await;
+    let loaded = rate(move |lane, turn| {
         let group = streams[lane][turn % streams[lane].len()];
-        change(&world, group, turn)
+        change(world.clone(), group, turn)
     })
     .await;
     vec![
@@ -61,13 +66,13 @@ async fn pgbench() -> f64 {
     tps.unwrap_or_else(|| panic!("pgbench: {said}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-async fn create(world: &World) -> Uuid {
+async fn create(world: Arc<World>) -> Uuid {
     let by = Context::system("bench");
     let done = world.commands.create_group(&by, "Readers".into(), String::new()).await.unwrap();
     done.answer["group_id"].as_str().unwrap().parse().unwrap()
 }
 
-async fn change(world: &World, group: Uuid, turn: usize) -> Uuid {
+async fn change(world: Arc<World>, group: Uuid, turn: usize) -> Uuid {
     let patch = GroupPatch { name: Some(format!("Readers {turn}")), description: None };
     let done = world.commands.change_group(&Context::system("bench"), group, patch).await.unwrap();
     assert!(done.appended, "nothing was measured");
@@ -75,27 +80,34 @@ async fn change(world: &World, group: Uuid, turn: usize) -> Uuid {
 }
 
 /// Enough of them that none grows much, each lane its own: no conflicts.
-async fn loaded_streams(world: &World) -> Vec<Vec<Uuid>> {
-    let lanes = (0..IN_FLIGHT).map(|_| async {
-        let mut streams = Vec::new();
-        for _ in 0..500 {
-            streams.push(create(world).await);
-        }
-        for stream in &streams {
-            for turn in 1..LOADED_EVENTS {
-                change(world, *stream, turn + 1_000_000).await;
+async fn loaded_streams(world: &Arc<World>) -> Vec<Vec<Uuid>> {
+    let lanes = (0..IN_FLIGHT).map(|_| {
+        let world = world.clone();
+        async move {
+            let mut streams = Vec::new();
+            for _ in 0..500 {
+                streams.push(create(world.clone()).await);
             }
+            for stream in &streams {
+                for turn in 1..LOADED_EVENTS {
+                    change(world.clone(), *stream, turn + 1_000_000).await;
+                }
+            }
+            streams
         }
-        streams
     });
-    join_all(lanes).await
+    JoinSet::from_iter(lanes).join_all().await
 }
 
-/// Commands per second, so many in flight at all times.
-async fn rate<F: Future<Output = Uuid>>(command: impl Fn(usize, usize) -> F) -> f64 {
+/// Commands per second, so many in flight at all times, each lane a task as a request is.
+async fn rate<F>(command: impl Fn(usize, usize) -> F + Send + Sync + 'static) -> f64
+where
+    F: Future<Output = Uuid> + Send,
+{
+    let command = Arc::new(command);
     let start = Instant::now();
     let lanes = (0..IN_FLIGHT).map(|lane| {
-        let command = &command;
+        let command = command.clone();
         async move {
             let mut turn = 0;
             while start.elapsed() < TIME {
@@ -105,6 +117,6 @@ async fn rate<F: Future<Output = Uuid>>(command: impl Fn(usize, usize) -> F) -> 
             turn
         }
     });
-    let done: usize = join_all(lanes).await.into_iter().sum();
+    let done: usize = JoinSet::from_iter(lanes).join_all().await.into_iter().sum();
     done as f64 / start.elapsed().as_secs_f64()
 }
