@@ -11,8 +11,9 @@ pub trait Event: DomainEvent {
         Vec::new()
     }
 
-    /// Brings the payload of an older stored version to the present one. Stored events are never rewritten.
-    fn upcast(_event_type: &str, _version: &str, payload: Value) -> Value {
-        payload
+    /// The payload of an older stored version in the form of the present one; `None` where it has that form already.
+    /// Stored events are never rewritten.
+    fn upcast(_event_type: &str, _version: &str, _payload: &Value) -> Option<Value> {
+        None
     }
 }

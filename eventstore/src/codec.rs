@@ -45,8 +45,9 @@ pub fn encode<E: Event>(
         .collect()
 }
 
-pub fn decode_stored<E: Event>(event_type: &str, version: &str, payload: Value) -> Result<E, StoreError> {
-    serde_json::from_value(E::upcast(event_type, version, payload))
+pub fn decode_stored<E: Event>(event_type: &str, version: &str, payload: &Value) -> Result<E, StoreError> {
+    let upcast = E::upcast(event_type, version, payload);
+    E::deserialize(upcast.as_ref().unwrap_or(payload))
         .map_err(|error| StoreError::Format(format!("{event_type} {version}: {error}")))
 }
 
@@ -55,7 +56,7 @@ pub fn decode<A: Aggregate>(event: &LogEvent) -> Result<A::Event, StoreError>
 where
     A::Event: Event,
 {
-    decode_stored(&event.event_type, &event.event_version, event.payload.clone())
+    decode_stored(&event.event_type, &event.event_version, &event.payload)
 }
 
 /// The bytes that proofs and golden files commit to: RFC 8785 (JCS).

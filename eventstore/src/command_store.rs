@@ -110,7 +110,7 @@ impl<'a> CommandStore<'a> {
         }
         let mut before = A::default();
         for event in events {
-            before.apply(decode_stored(&event.event_type, &event.event_version, event.payload)?);
+            before.apply(decode_stored(&event.event_type, &event.event_version, &event.payload)?);
         }
         Ok(Context { stream: stream_id, version, aggregate: before.clone(), before })
     }
@@ -205,7 +205,7 @@ where
 {
     let metadata = serde_json::from_value(event.metadata);
     Ok(EventEnvelope {
-        payload: decode_stored(&event.event_type, &event.event_version, event.payload)?,
+        payload: decode_stored(&event.event_type, &event.event_version, &event.payload)?,
         aggregate_id: event.aggregate_id,
         sequence: event.sequence,
         metadata: metadata.map_err(|error| StoreError::Format(error.to_string()))?,

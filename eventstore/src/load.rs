@@ -51,7 +51,7 @@ where
     let mut loaded = HashMap::<Uuid, Loaded<A>>::with_capacity(streams.len());
     for row in rows {
         let id = Uuid::parse_str(&row.aggregate_id).map_err(|e| StoreError::Format(e.to_string()))?;
-        let event = decode_stored(&row.event_type, &row.event_version, row.payload)?;
+        let event = decode_stored(&row.event_type, &row.event_version, &row.payload)?;
         let entry = loaded.entry(id).or_default();
         entry.aggregate.apply(event);
         entry.version += 1;
@@ -85,7 +85,7 @@ where
     .fetch_all(db)
     .await?;
     rows.into_iter().try_fold(Loaded::default(), |mut loaded: Loaded<A>, row| {
-        loaded.aggregate.apply(decode_stored(&row.event_type, &row.event_version, row.payload)?);
+        loaded.aggregate.apply(decode_stored(&row.event_type, &row.event_version, &row.payload)?);
         loaded.version += 1;
         Ok(loaded)
     })

@@ -306,13 +306,9 @@ impl DomainEvent for ProbeEvent {
 }
 
 impl Event for ProbeEvent {
-    fn upcast(_: &str, version: &str, payload: Value) -> Value {
-        match (version, payload["ProbeMeasured"]["fahrenheit"].as_i64()) {
-            ("0.9", Some(fahrenheit)) => {
-                serde_json::json!({ "ProbeMeasured": { "celsius": (fahrenheit - 32) * 5 / 9 } })
-            }
-            _ => payload,
-        }
+    fn upcast(_: &str, version: &str, payload: &Value) -> Option<Value> {
+        let fahrenheit = payload["ProbeMeasured"]["fahrenheit"].as_i64().filter(|_| version == "0.9")?;
+        Some(serde_json::json!({ "ProbeMeasured": { "celsius": (fahrenheit - 32) * 5 / 9 } }))
     }
 }
 
