@@ -13,6 +13,8 @@ use lettre::message::{Body, MessageBuilder, MultiPart, MultiPartKind, SinglePart
 
 /// A header line may have 998 characters (RFC 5322 section 2.1.1); what can't be folded has to fit in with its name.
 const MAX_UNFOLDED_BYTES: usize = 900;
+/// Lines up to here may stay as they are (RFC 2045 section 6.7 takes no longer ones).
+const SHORT_BYTES: usize = 76;
 
 /// What a message is made of. Times and ids are the caller's.
 #[derive(Clone, Copy)]
@@ -171,8 +173,8 @@ fn invalid(header: &str) -> MessageError {
 
 /// Text first: the last part is the one that a mail program prefers.
 fn body(parts: &MessageParts<'_>) -> MultiPart {
-    let text = Body::new(crlf(parts.text));
-    let html = Body::new(crlf(parts.html));
+    let text = encode(parts.text);
+    let html = encode(parts.html);
     let boundary = boundary(parts.message_id, [&text, &html]);
     let part = |content_type, body| SinglePart::builder().content_type(content_type).body(body);
     // A Content-Type set on the message would be written beside the multipart's own.
@@ -197,11 +199,27 @@ fn boundary(message_id: &str, bodies: [&Body; 2]) -> String {
     boundary
 }
 
+/// What [`Body::new`] makes of a text, which goes over each three times more: a third of the time of a whole send.
+fn encode(text: &str) -> Body {
+    let text = crlf(text);
+    let beyond_ascii = text.bytes().filter(|byte| !byte.is_ascii()).count();
+    let mut lines = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let is_short = lines.try_fold(0, |start, end| (end - start < SHORT_BYTES).then_some(end)).is_some();
+    let encoding = match beyond_ascii {
+        0 if is_short => {
+            return Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit);
+        }
+        count if count <= text.len() / 3 => ContentTransferEncoding::QuotedPrintable,
+        _ => ContentTransferEncoding::Base64,
+    };
+    Body::new_with_encoding(text.into_bytes(), encoding).unwrap_or_else(Body::new)
+}
+
 /// Lines that end in CRLF, whatever ended them, and no NUL (RFC 5322 section 2.3).
 fn crlf(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 32);
     let mut rest = text;
-    while let Some(at) = rest.find(['\r', '\n', '\0']) {
+    while let Some(at) = memchr::memchr3(b'\r', b'\n', 0, rest.as_bytes()) {
         out.push_str(&rest[..at]);
         let len = if rest[at..].starts_with("\r\n") { 2 } else { 1 };
         if !rest[at..].starts_with('\0') {
