@@ -12,7 +12,9 @@ usage() {
   cat <<'TEXT'
 A cluster is a folder, best made below .data/test-kafka; its nodes are the folders 1 to 3 in it.
 
-  scripts/kafka-node.sh create CLUSTER 1|3   make a cluster with ports of its own, stopped; prints HOST:PORT,...
+  scripts/kafka-node.sh create CLUSTER KIND  make a cluster with ports of its own, stopped; prints HOST:PORT,...
+                                             KIND: 1 or 3 nodes, or `secure`: one with TLS and SASL, whose
+                                             certificate and the user postledger's password are in CLUSTER
                         start NODE...        start them together; returns once each is a live broker (120 s at most).
                                              One of three needs a second to be up
                         stop NODE...         SIGTERM, and after 20 s SIGKILL
@@ -28,7 +30,7 @@ TEXT
 
 create() {
   kafka_fetched || die "Kafka was not fetched yet: ./run test does it"
-  [[ $2 == [13] ]] || die "a cluster has 1 node or 3"
+  [[ $2 == [13] || $2 == secure ]] || die "a cluster has 1 node or 3, or is secure"
   [[ ! -e $1 ]] || die "$1 exists already"
   mkdir -p "${1%/*}"
   kafka_configure "$1" "$2"

@@ -50,9 +50,10 @@ kafka_fetch() {
   exec 8>&-
 }
 
-# kafka_configure CLUSTER NODES: makes a cluster, or makes a stopped one ready to start again.
+# kafka_configure CLUSTER 1|3|secure: makes a cluster, or makes a stopped one ready to start again.
 kafka_configure() {
-  local cluster=$1 nodes=$2 port node voters='' brokers=''
+  local cluster=$1 kind=$2 nodes=$2 port node voters='' brokers=''
+  [[ $kind != secure ]] || nodes=1
   install -d -m 700 "$cluster"
   [[ -s $cluster/id ]] || kafka_id >"$cluster/id"
   kafka_choose_ports "$cluster"
@@ -62,8 +63,9 @@ kafka_configure() {
     voters+=,$((node + 1))@127.0.0.1:$((port + 2 * node + 1))
   done
   for ((node = 0; node < nodes; node++)); do
-    kafka_configure_node "$cluster/$((node + 1))" $((port + 2 * node)) "$nodes" "${voters#,}"
+    kafka_configure_node "$cluster/$((node + 1))" $((port + 2 * node)) "$kind" "${voters#,}"
   done
+  [[ $kind != secure ]] || brokers=,localhost:$((port + 2))
   echo "${brokers#,}" >"$cluster/brokers"
 }
 
@@ -91,19 +93,43 @@ kafka_ports_taken() {
   return 1
 }
 
-# kafka_configure_node NODE PORT NODES VOTERS. Voters are static: named by the file alone, their ports can change.
+# kafka_configure_node NODE PORT 1|3|secure VOTERS. Voters are static: named by the file alone, their ports can change.
 kafka_configure_node() {
-  local node=$1 kind=one
-  [[ $3 == 1 ]] || kind=three
+  local node=$1 kind=one listeners="PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$(($2 + 1))" format=() mechanism
+  [[ $3 != 3 ]] || kind=three
   install -d -m 700 "$node" "$node/log"
   {
     cat "$KAFKA_FILES/node.properties" "$KAFKA_FILES/$kind.properties"
-    printf '\n%s\n' "node.id=${node##*/}" "log.dirs=$node/data" "controller.quorum.voters=$4" \
-      "listeners=PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$(($2 + 1))"
+    if [[ $3 == secure ]]; then
+      listeners+=",SECURE://localhost:$(($2 + 2))"
+      kafka_secure_node "$node"
+    fi
+    printf '\n%s\n' "node.id=${node##*/}" "log.dirs=$node/data" "controller.quorum.voters=$4" "listeners=$listeners"
   } >"$node/server.properties"
+  if [[ $3 == secure ]]; then
+    for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+      format+=(--add-scram "$mechanism=[name=postledger,password=$(<"${node%/*}/password")]")
+    done
+  fi
   [[ -f $node/data/meta.properties ]] || # which is written last
-    kafka_java kafka.tools.StorageTool format -t "$(<"${node%/*}/id")" -c "$node/server.properties" >"$node/log/format.log" 2>&1 ||
+    kafka_java kafka.tools.StorageTool format -t "$(<"${node%/*}/id")" -c "$node/server.properties" "${format[@]}" >"$node/log/format.log" 2>&1 ||
     { tail -n 20 "$node/log/format.log"; die "Kafka's storage could not be formatted, see above."; }
+}
+
+# kafka_secure_node NODE: prints its settings. The cluster's `ca.pem` is what clients trust, `password` is the user postledger's.
+kafka_secure_node() {
+  local cluster=${1%/*} keytool
+  keytool=$(dirname "$(java_bin)")/keytool
+  if [[ ! -s $cluster/ca.pem ]]; then
+    kafka_id >"$cluster/password"
+    "$keytool" -genkeypair -alias node -keyalg EC -dname CN=localhost -ext san=dns:localhost -validity 30 \
+      -keystore "$cluster/node.p12" -storetype PKCS12 -storepass:file "$cluster/password" >"$cluster/keytool.log" 2>&1 &&
+      "$keytool" -exportcert -rfc -alias node -keystore "$cluster/node.p12" -storepass:file "$cluster/password" \
+        >"$cluster/ca.pem" 2>>"$cluster/keytool.log" || die "no certificate could be made, see $cluster/keytool.log"
+  fi
+  cat "$KAFKA_FILES/secure.properties"
+  printf 'listener.name.secure.%s\n' "ssl.keystore.location=$cluster/node.p12" "ssl.keystore.password=$(<"$cluster/password")" \
+    "plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_postledger=\"$(<"$cluster/password")\";"
 }
 
 # kafka_start NODE...: together, since three wait for one another. Returns once each is a live broker.

@@ -1,5 +1,6 @@
-//! An Apache Kafka of a test's own: one node or three, which can be stopped, killed and started again.
+//! An Apache Kafka of a test's own: one node or three, or a secure one, which can be stopped, killed and started again.
 
+use crate::Settings;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use uuid::Uuid;
@@ -16,15 +17,32 @@ pub struct Broker {
 impl Broker {
     /// A node that runs; `None`, and a word on it, where there is no Kafka to be had. With `CI=true` that is a failure.
     pub fn start() -> Option<Self> {
-        Self::cluster(1)
+        Self::cluster("1")
+    }
+
+    /// One that takes TLS with its own certificate authority, and only who signs in by SASL.
+    pub fn start_secure() -> Option<Self> {
+        Self::cluster("secure")
     }
 
     /// The same with three nodes, of which one may go.
     pub fn start_three() -> Option<Self> {
-        Self::cluster(3)
+        Self::cluster("3")
     }
 
-    fn cluster(nodes: usize) -> Option<Self> {
+    /// Of a secure one: the settings of its user.
+    pub fn sign_in(&self, settings: Settings, mechanism: &str) -> Settings {
+        let password = std::fs::read_to_string(self.cluster.join("password")).unwrap();
+        settings
+            .set("kafka.brokers", &self.address)
+            .set("kafka.tls", true)
+            .set("kafka.ca_file", self.cluster.join("ca.pem").display())
+            .set("kafka.sasl_mechanism", mechanism)
+            .set("kafka.username", "postledger")
+            .set("kafka.password", password.trim())
+    }
+
+    fn cluster(kind: &str) -> Option<Self> {
         let path = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         let (script, node) = (path("POSTLEDGER_TEST_KAFKA_SCRIPT"), path("POSTLEDGER_TEST_KAFKA_NODE"));
         let (Some(script), Some(node)) = (script, node) else {
@@ -37,8 +55,9 @@ impl Broker {
         };
         let clusters = node.parent().and_then(Path::parent).expect("a node lies in a cluster's folder");
         let cluster = clusters.join(format!("e2e-{}", Uuid::new_v4().simple()));
+        let nodes = if kind == "3" { 3 } else { 1 };
         let mut broker = Self { script, cluster: cluster.clone(), nodes, address: String::new() };
-        let created = broker.run(&["create", &cluster.display().to_string(), &nodes.to_string()]);
+        let created = broker.run(&["create", &cluster.display().to_string(), kind]);
         created.trim().clone_into(&mut broker.address);
         broker.go_on();
         Some(broker)

@@ -32,19 +32,21 @@ pub async fn check(
 ) -> Result<Report, StoreError> {
     let mut report = Report::default();
     let head = feed::head(pool).await?;
-    match topics.metadata(None).await {
-        Err(error) => report.wrong.push(format!("no broker of {} answers: {error}", topics.config().brokers)),
-        Ok(metadata) => {
-            report.brokers(&metadata);
-            let types = log::types(pool).await?.into_iter();
-            let followed =
-                models.iter().flat_map(|model| model.types().iter().map(|name| (*name).to_owned()));
-            for name in types.chain(followed).collect::<BTreeSet<_>>() {
-                report.topic(topics, &metadata, &topics.name(head.epoch, &name));
-            }
-        }
-    }
     report.relay(pool, head, now).await?;
+    let metadata = match topics.metadata(None).await {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let reason = topics.trouble().await.unwrap_or_else(|| error.to_string());
+            report.wrong.push(format!("no broker of {} answers: {reason}", topics.config().brokers));
+            return Ok(report);
+        }
+    };
+    report.brokers(&metadata);
+    let types = log::types(pool).await?.into_iter();
+    let followed = models.iter().flat_map(|model| model.types().iter().map(|name| (*name).to_owned()));
+    for name in types.chain(followed).collect::<BTreeSet<_>>() {
+        report.topic(topics, &metadata, &topics.name(head.epoch, &name));
+    }
     for lag in projections::lag(pool, models).await? {
         let group = group_id(&topics.config().prefix, head.epoch, &lag.projection);
         let known = topics.group(group.clone()).await;

@@ -2,24 +2,82 @@
 
 use crate::config::KafkaConfig;
 use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::error::KafkaError;
-use std::time::Duration;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A broker that takes longer does not answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A new number of partitions, or a new leader, is noticed after this time at the latest.
 const METADATA_REFRESH_MS: &str = "10000";
 
-/// Sends librdkafka's log into ours. It holds names of brokers, topics and groups, and no secrets: librdkafka leaves
-/// passwords out, and we never turn on its debugging of the protocol.
-pub(crate) struct Log;
+/// While brokers are away each client meets the same trouble several times a second: it is said this often.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
-impl ClientContext for Log {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "librdkafka", %error, reason, "will try again");
+/// Sends librdkafka's log into ours, for all clients of a process. It holds names of brokers, topics and groups, and no
+/// secrets: librdkafka leaves passwords out, and we never turn on its debugging of the protocol.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Heard>>);
+
+#[derive(Default)]
+struct Heard {
+    last: Option<String>,
+    told_at: Option<Instant>,
+    untold: u64,
+}
+
+impl Log {
+    /// What a client complained about last.
+    pub(crate) fn last(&self) -> Option<String> {
+        self.heard().last.clone()
+    }
+
+    /// What the lock guards is right even after a panic.
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn complain(&self, reason: &str) {
+        tracing::debug!(target: "librdkafka", reason);
+        let mut heard = self.heard();
+        heard.last = Some(reason.to_owned());
+        if heard.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            heard.untold += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut heard.untold);
+        heard.told_at = Some(Instant::now());
+        drop(heard);
+        tracing::warn!(target: "librdkafka", reason, untold, "will try again");
     }
 }
+
+impl ClientContext for Log {
+    fn log(&self, level: RDKafkaLogLevel, _: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => self.complain(message),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(target: "librdkafka", message);
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down follows from each one's own reason, which says more.
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => tracing::debug!(target: "librdkafka", reason),
+            _ => self.complain(reason),
+        }
+    }
+}
+
+impl ConsumerContext for Log {}
 
 impl KafkaConfig {
     pub(crate) fn client(&self) -> ClientConfig {

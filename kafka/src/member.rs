@@ -3,6 +3,7 @@
 use crate::client::{Log, REQUEST_TIMEOUT};
 use crate::topics::{RECORD_MAX_BYTES, Topics, blocking};
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -44,24 +45,31 @@ impl Changes {
     }
 }
 
-pub(crate) struct Context(Arc<Changes>);
+pub(crate) struct Context {
+    changes: Arc<Changes>,
+    log: Log,
+}
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        Log.error(error, reason);
+        self.log.error(error, reason);
     }
 }
 
 impl ConsumerContext for Context {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.0.generation.fetch_add(1, Ordering::SeqCst);
+        self.changes.generation.fetch_add(1, Ordering::SeqCst);
         match rebalance {
             Rebalance::Assign(_) => {
-                *self.0.without() = None;
-                self.0.assigned.notify_one();
+                *self.changes.without() = None;
+                self.changes.assigned.notify_one();
             }
             Rebalance::Revoke(_) | Rebalance::Error(_) => {
-                self.0.without().get_or_insert_with(Instant::now);
+                self.changes.without().get_or_insert_with(Instant::now);
             }
         }
     }
@@ -92,7 +100,7 @@ impl Member {
             // Bounds what is fetched ahead: read models are many, and each has a consumer of its own.
             .set("queued.max.messages.kbytes", "8192")
             .set("queued.min.messages", "10000")
-            .create_with_context(Context(changes.clone()))?;
+            .create_with_context(Context { changes: changes.clone(), log: topics.log().clone() })?;
         consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Self { consumer: Some(Arc::new(consumer)), changes })
     }

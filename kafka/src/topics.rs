@@ -3,6 +3,7 @@
 use crate::client::{Log, REQUEST_TIMEOUT};
 use crate::config::KafkaConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use std::sync::Arc;
@@ -30,16 +31,23 @@ pub fn group_id(prefix: &str, epoch: Uuid, projection: &str) -> String {
 pub struct Topics {
     config: Arc<KafkaConfig>,
     admin: Arc<AdminClient<Log>>,
+    log: Log,
 }
 
 impl Topics {
     pub fn new(config: KafkaConfig) -> KafkaResult<Self> {
-        let admin = config.client().create_with_context(Log)?;
-        Ok(Self { config: Arc::new(config), admin: Arc::new(admin) })
+        let log = Log::default();
+        let admin = config.client().create_with_context(log.clone())?;
+        Ok(Self { config: Arc::new(config), admin: Arc::new(admin), log })
     }
 
     pub fn config(&self) -> &KafkaConfig {
         &self.config
+    }
+
+    /// Of all clients that are made for these topics.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     pub fn name(&self, epoch: Uuid, aggregate_type: &str) -> String {
@@ -100,6 +108,23 @@ impl Topics {
     pub(crate) async fn metadata(&self, topic: Option<String>) -> KafkaResult<Metadata> {
         let admin = self.admin.clone();
         blocking(move || admin.inner().fetch_metadata(topic.as_deref(), REQUEST_TIMEOUT)).await
+    }
+
+    /// What keeps the brokers from answering, as a client that connects now is told. An admin client is told nothing:
+    /// only a consumer's or a producer's events are served.
+    pub(crate) async fn trouble(&self) -> Option<String> {
+        let (client, log) = (self.config.client(), self.log.clone());
+        let ask = move || {
+            let consumer: BaseConsumer<Log> = client.create_with_context(log.clone())?;
+            for _ in 0..LOOKS {
+                consumer.poll(LOOK_AGAIN);
+                if log.last().is_some() {
+                    break;
+                }
+            }
+            Ok(log.last())
+        };
+        blocking(ask).await.ok().flatten()
     }
 
     /// The first offset of a partition, and the one behind its last record.

@@ -58,6 +58,33 @@ async fn with_the_broker_stopped_no_read_model_moves_and_started_again_all_drain
     assert!(ended.success(), "after SIGTERM without a broker it ended with {ended}");
 }
 
+#[tokio::test]
+async fn events_travel_by_tls_to_brokers_that_want_to_know_who_asks() {
+    let Some(broker) = Broker::start_secure() else { return };
+    for mechanism in ["SCRAM-SHA-512", "PLAIN"] {
+        let mut stack = Stack::start(broker.sign_in(Settings::new(), mechanism)).await;
+        let api = stack.client();
+        let draft = scene::readers(&api, &Export::clean("reader", 20)).await;
+        let campaign = api.launch(&draft).await;
+        api.completes(campaign, WITHIN).await;
+        api.caught_up(WITHIN).await;
+        stack.operate(&["kafka", "check"]);
+
+        stack.set("kafka.password", "not-the-password");
+        let said = refused(&stack);
+        assert!(said.contains("Authentication failed") && !said.contains("not-the-password"), "{said}");
+        stack.set("kafka.ca_file", "/etc/ssl/certs/ca-certificates.crt");
+        let said = refused(&stack);
+        assert!(said.contains("certificate verify failed"), "{said}");
+    }
+}
+
+fn refused(stack: &Stack) -> String {
+    let check = stack.try_operate(&["kafka", "check"]);
+    assert!(!check.status.success());
+    String::from_utf8_lossy(&check.stdout).into_owned()
+}
+
 /// An opt-out, a new group, and a campaign that is due at once.
 async fn commands_are_answered(api: &Client, draft: &Draft, link: &str) -> Uuid {
     api.one_click(link).await.expect(200);

@@ -9,6 +9,7 @@ use crate::window::Window;
 use eventstore::StoreError;
 use projections::SLOTS;
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -47,11 +48,18 @@ impl Deliveries {
     }
 }
 
-struct Reports(Arc<Deliveries>);
+struct Reports {
+    deliveries: Arc<Deliveries>,
+    log: Log,
+}
 
 impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        Log.error(error, reason);
+        self.log.error(error, reason);
     }
 }
 
@@ -62,8 +70,8 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, position: usize) {
         // What librdkafka says of an error names no value.
         let outcome = result.as_ref().map(drop).map_err(|(error, _)| error.to_string());
-        self.0.window().note(i64::try_from(position).unwrap_or(i64::MAX), outcome);
-        self.0.progress.notify_one();
+        self.deliveries.window().note(i64::try_from(position).unwrap_or(i64::MAX), outcome);
+        self.deliveries.progress.notify_one();
     }
 }
 
@@ -234,5 +242,5 @@ fn producer(topics: &Topics, deliveries: Arc<Deliveries>) -> KafkaResult<Threade
         .set("queue.buffering.max.kbytes", "65536")
         .set("linger.ms", "5")
         .set("compression.type", "lz4")
-        .create_with_context(Reports(deliveries))
+        .create_with_context(Reports { deliveries, log: topics.log().clone() })
 }
