@@ -21,6 +21,8 @@ pub struct ApiConfig {
     pub admin_key: AdminKey,
     /// The sender's postal address, for previews. May have several lines.
     pub postal_address: Option<String>,
+    /// Events travel by Kafka: how far they are is a part of being ready.
+    pub has_kafka: bool,
     /// Bytes of an import's body.
     pub import_max_bytes: u64,
     /// An upload that brings nothing for this long is given up.
@@ -48,6 +50,7 @@ impl ApiConfig {
             public_url,
             admin_key,
             postal_address: None,
+            has_kafka: false,
             import_max_bytes: 1024 * 1024 * 1024,
             upload_idle: Duration::from_secs(30),
             body_time: Duration::from_secs(15),

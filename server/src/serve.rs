@@ -266,6 +266,7 @@ fn router(
         link_keys,
         config: api::ApiConfig {
             postal_address: config.postal_address(),
+            has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
             ..api::ApiConfig::new(public_url, admin_key)
         },

@@ -38,7 +38,7 @@ struct Ready {
     status: &'static str,
     /// How far each read model is behind the log.
     read_models: Vec<LagView>,
-    /// How far the log is in Kafka; null where no relay has ever worked on it.
+    /// How far the log is in Kafka; null where events do not travel by it, or no relay has ever worked.
     relay: Option<RelayView>,
 }
 
@@ -91,7 +91,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
         if !migrations_are_current(&app.pool).await? {
             return Err(ApiError::Overloaded("the database's schema is not the one of this version"));
         }
-        let relay = relay(&app.pool).await?;
+        let relay = if app.config.has_kafka { relay(&app.pool).await? } else { None };
         let lags = projections::lag(&app.pool, &projections::all()).await?;
         Ok(Ready { status: "ready", read_models: lags.into_iter().map(LagView::from).collect(), relay })
     };
