@@ -29,7 +29,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 
@@ -170,7 +169,7 @@ def arguments():
                         help="close a connection that says nothing for so long")
     parser.add_argument("--starttls", action="store_true", help="offer STARTTLS and require it")
     parser.add_argument("--implicit-tls", action="store_true", help="TLS from the first byte")
-    parser.add_argument("--tls-cert", help="PEM; without it a self-signed certificate for localhost is made")
+    parser.add_argument("--tls-cert", help="PEM; without it a self-signed certificate for localhost is made beside the ledger")
     parser.add_argument("--tls-key")
     parser.add_argument("--auth", metavar="USER:PASS", help="require this sign-in")
     parser.add_argument("--auth-mechanism", choices=["PLAIN", "LOGIN"], help="offer only this one")
@@ -184,10 +183,11 @@ def arguments():
     return options
 
 
-def tls_context(options, directory):
+def tls_context(options):
     cert, key = options.tls_cert, options.tls_key
     if not cert:
-        cert, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+        # Beside the ledger, so that it goes with it: a server that is killed can remove nothing.
+        cert, key = options.ledger + ".cert.pem", options.ledger + ".key.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
              "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
@@ -221,7 +221,7 @@ def server_options(options, context):
     return settings
 
 
-async def serve(options, directory):
+async def serve(options):
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -230,7 +230,7 @@ async def serve(options, directory):
         loop.add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), 4096) or stop.set())
     if options.messages:
         os.makedirs(options.messages, exist_ok=True)
-    context = tls_context(options, directory) if options.starttls or options.implicit_tls else None
+    context = tls_context(options) if options.starttls or options.implicit_tls else None
     handler = Handler(Ledger(options.ledger, options.messages), options.rules, options.delay_before_accept)
     settings = server_options(options, context)
     server = await loop.create_server(lambda: Server(handler, **settings), options.host, options.port,
@@ -241,9 +241,7 @@ async def serve(options, directory):
 
 
 def main():
-    options = arguments()
-    with tempfile.TemporaryDirectory(prefix="smtp-ledger-") as directory:
-        asyncio.run(serve(options, directory))
+    asyncio.run(serve(arguments()))
 
 
 if __name__ == "__main__":

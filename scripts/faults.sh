@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# `./run faults [NAME...]`: shows that tests can fail. Sourced by ./run.
+# `./run faults [--runs N] [NAME...]`: shows that tests can fail. Sourced by ./run.
 #
 # Each patch in e2e/faults breaks a promise in a copy of this clone. The test that it names has to fail there, with the
 # words that it names: `Test:` and `Expect:` in the lines above the patch.
@@ -7,7 +7,13 @@
 FAULTS=$ROOT/e2e/faults
 
 run_faults() {
-  local names=("$@") name
+  local runs=1 names name
+  if [[ ${1-} == --runs ]]; then
+    [[ ${2-} =~ ^[1-9][0-9]{0,2}$ ]] || die "--runs wants a number from 1 to 999"
+    runs=$2
+    shift 2
+  fi
+  names=("$@")
   ((${#names[@]})) || mapfile -t names < <(basename -s .patch "$FAULTS"/*.patch)
   for name in "${names[@]}"; do
     [[ -f $FAULTS/$name.patch ]] || die "there is no fault '$name', only: $(basename -s .patch "$FAULTS"/*.patch | tr '\n' ' ')"
@@ -32,8 +38,8 @@ run_faults() {
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=$DATA/faults/target/debug/postledger
   await_test_kafka
   for name in "${names[@]}"; do
-    step "Fault $name" "5 min"
-    find_fault "$name"
+    step "Fault $name" "2 min to build, and $runs times its test"
+    find_fault "$name" "$runs"
   done
   rm -rf .data/faults
 }
@@ -43,7 +49,7 @@ run_faults() {
 copy_clone() {
   local built part
   rm -rf .data/faults
-  mkdir -p .data/faults/clone .data/faults/target/debug/deps
+  mkdir -p .data/faults/clone .data/faults/tmp .data/faults/target/debug/deps
   tar -c --exclude=./target --exclude=./.data --exclude=./.git . | tar -xm -C .data/faults/clone
   built=$(dirname "$POSTLEDGER")
   for part in build .fingerprint; do cp -a "$built/$part" .data/faults/target/debug/; done
@@ -51,20 +57,39 @@ copy_clone() {
     xargs -0 cp -a --link -t .data/faults/target/debug/deps
 }
 
+# find_fault NAME RUNS: the test has to find it in 9 of 10 runs. A test that needs luck would pass over a real fault as well.
 find_fault() {
-  local patch=$FAULTS/$1.patch log=$DATA/log/fault-$1.log test words
+  local patch=$FAULTS/$1.patch log=$DATA/log/fault-$1 runs=$2 test words found=0 run
   test=$(sed -n 's/^Test: //p' "$patch")
   words=$(sed -n 's/^Expect: //p' "$patch")
   [[ -n $test && -n $words ]] || die "$patch names no test, or no words to expect"
   apply "$patch" || die "$patch does not apply any more: make it anew"
-  (cd .data/faults/clone && CARGO_TARGET_DIR=$DATA/faults/target build)
-  if cargo test --workspace --locked --test it -- --exact "$test" --nocapture >"$log" 2>&1; then
-    die "$test did not find the fault '$1': see $log"
-  fi
-  grep -qF -- "$words" "$log" || { tail -n 30 "$log"; die "$test failed without '$words': see $log"; }
+  { in_copy build --workspace && in_copy test --workspace --test it --no-run; } >"$log.build" 2>&1 ||
+    { tail -n 30 "$log.build"; die "with the fault '$1' it does not build: see $log.build"; }
+  for ((run = 1; run <= runs; run++)); do
+    rm -rf .data/faults/tmp
+    mkdir .data/faults/tmp
+    if in_copy test --workspace --test it -- --exact "$test" --nocapture >"$log.$run" 2>&1; then
+      say "Run $run of $runs: $test passed, see $log.$run"
+    elif grep -qF -- "$words" "$log.$run"; then
+      found=$((found + 1))
+      say "Run $run of $runs: $(grep -F -m 1 -- "$words" "$log.$run" | cut -c 1-150)"
+    else
+      say "Run $run of $runs: $test failed without '$words', see $log.$run"
+    fi
+  done
   apply "$patch" --reverse
-  say "$test found it: $(grep -F -m 1 -- "$words" "$log")"
+  say "found in $found of $runs: $1, by $test"
+  ((found * 10 >= runs * 9)) || die "'$1' has to be found in 9 of 10 runs"
 }
+
+# The tests of every crate are built there: one that knows the crate with the fault has to be linked with it. What a test
+# that fails keeps in its temporary folder goes with the next run.
+in_copy() (
+  cd .data/faults/clone || exit
+  export CARGO_TARGET_DIR=$DATA/faults/target TMPDIR=$DATA/faults/tmp
+  exec cargo "$1" --locked "${@:2}" 9>&-
+)
 
 # The copy lies within the clone, whose repository git must not take it for.
 apply() { GIT_CEILING_DIRECTORIES=$DATA/faults git -C .data/faults/clone apply "${@:2}" "$1"; }

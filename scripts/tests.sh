@@ -13,18 +13,21 @@ install_cargo_deny() {
 # start_test_postgres SETTING=VALUE...: a server for this run alone. It flushes like a real one, so that what a crash test sees is what an operator would.
 start_test_postgres() {
   local port
-  postgres_stop test-postgres
-  postgres_remove test-postgres
+  stop_test_postgres
   port=$(pick_port .data/test-postgres.port 54429)
   postgres_start test-postgres "$port" shared_buffers=512MB max_connections=400 fsync=on synchronous_commit=on \
     wal_level=minimal max_wal_senders=0 max_wal_size=4GB checkpoint_timeout=30min timezone=UTC "$@"
   DATABASE_URL=$(postgres_url "$port" postgres)
-  export DATABASE_URL POSTLEDGER_TEST_POSTGRES=$DATABASE_URL
+  export DATABASE_URL POSTLEDGER_TEST_POSTGRES=$DATABASE_URL POSTLEDGER_TEST_POSTGRES_SCRIPT=$ROOT/scripts/postgres-node.sh
 }
 
+# Servers that tests made and did not remove are there as well.
 stop_test_postgres() {
-  postgres_stop test-postgres
-  postgres_remove test-postgres
+  local server
+  for server in test-postgres $(cd .data && compgen -G 'test-postgres-*'); do
+    postgres_stop "$server"
+    postgres_remove "$server"
+  done
 }
 
 # One node of Apache Kafka for this run alone. It starts while the tests are built; `await_test_kafka` waits for it.

@@ -1,6 +1,7 @@
 //! An Apache Kafka of a test's own: one node or three, or a secure one, which can be stopped, killed and started again.
 
-use crate::Settings;
+use crate::{Settings, script};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use uuid::Uuid;
@@ -15,7 +16,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A node that runs; `None`, and a word on it, where there is no Kafka to be had. With `CI=true` that is a failure.
+    /// A node that runs; `None`, and a word on it, where there is no Kafka to be had.
     pub fn start() -> Option<Self> {
         Self::cluster("1")
     }
@@ -43,16 +44,8 @@ impl Broker {
     }
 
     fn cluster(kind: &str) -> Option<Self> {
-        let path = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let (script, node) = (path("POSTLEDGER_TEST_KAFKA_SCRIPT"), path("POSTLEDGER_TEST_KAFKA_NODE"));
-        let (Some(script), Some(node)) = (script, node) else {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "CI needs Kafka: POSTLEDGER_TEST_KAFKA_SCRIPT is not set"
-            );
-            crate::say_aloud("NOT RUN: a test that needs Apache Kafka (POSTLEDGER_TEST_KAFKA_SCRIPT)");
-            return None;
-        };
+        let script = script::path("POSTLEDGER_TEST_KAFKA_SCRIPT")?;
+        let node = script::path("POSTLEDGER_TEST_KAFKA_NODE")?;
         let clusters = node.parent().and_then(Path::parent).expect("a node lies in a cluster's folder");
         let cluster = clusters.join(format!("e2e-{}", Uuid::new_v4().simple()));
         let nodes = if kind == "3" { 3 } else { 1 };
@@ -78,7 +71,7 @@ impl Broker {
         self.run(&["kill", &self.node(number)]);
     }
 
-    /// After [`Broker::kill_node`].
+    /// After [`Broker::kill_node`]; it takes part again when this returns.
     pub fn start_node(&self, number: usize) {
         self.run(&["start", &self.node(number)]);
     }
@@ -101,11 +94,13 @@ impl Broker {
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(&self.script).args(arguments).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} {arguments:?}: {text}{errors}", self.script.display());
-        text
+        script::run(&self.script, arguments)
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
     }
 }
 

@@ -17,17 +17,23 @@ pub struct Database {
 }
 
 impl Database {
+    /// On the server that all tests share.
     pub async fn create() -> Self {
         let server_url = std::env::var("POSTLEDGER_TEST_POSTGRES").expect(
             "POSTLEDGER_TEST_POSTGRES is not set: run './run test', or name a Postgres superuser's URL",
         );
-        let server = PgConnectOptions::from_str(&server_url).expect("POSTLEDGER_TEST_POSTGRES is no URL");
+        Self::create_on(&server_url).await
+    }
+
+    /// By the URL of a superuser.
+    pub async fn create_on(server_url: &str) -> Self {
+        let server = PgConnectOptions::from_str(server_url).expect("that is no URL of a Postgres");
         let server = server.application_name(APPLICATION);
         let name = format!("e2e_{}", Uuid::new_v4().simple());
         execute(&server, &format!("CREATE DATABASE {name}")).await;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS);
         let pool = pool.connect_with(server.clone().database(&name)).await.unwrap();
-        Self { url: with_database(&server_url, &name), server, name, pool }
+        Self { url: with_database(server_url, &name), server, name, pool }
     }
 
     /// Until what killed processes sent has ended: a commit on its way is still done by the server.
@@ -49,7 +55,7 @@ impl Database {
 
 async fn execute(server: &PgConnectOptions, sql: &str) {
     let connection = PgConnection::connect_with(server).await;
-    let mut connection = connection.expect("the Postgres of POSTLEDGER_TEST_POSTGRES does not answer");
+    let mut connection = connection.expect("the tests' Postgres does not answer");
     sqlx::query(sql).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }

@@ -10,6 +10,7 @@
 //! - `POSTLEDGER_TEST_PYTHON`: a Python with aiosmtpd; else `/usr/bin/python3`.
 //! - `POSTLEDGER_TEST_KAFKA_SCRIPT`, `POSTLEDGER_TEST_KAFKA_NODE`: `scripts/kafka-node.sh`, and the folder of one of its
 //!   nodes: tests that stop a broker make one of their own beside it. Without them they do not run, and say so.
+//! - `POSTLEDGER_TEST_POSTGRES_SCRIPT`: `scripts/postgres-node.sh`, for tests that crash a Postgres. Likewise.
 //! - `POSTLEDGER_TEST_SEED`: repeats a run; else a new one is drawn and printed.
 
 // A test's helper says what went wrong by a panic, and observes with clocks of its own.
@@ -22,8 +23,10 @@ mod export;
 mod html;
 mod ledger;
 mod mail;
+mod postgres;
 mod process;
 mod random;
+mod script;
 mod smtp;
 mod stack;
 mod temp;

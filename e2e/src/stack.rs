@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::database::{APPLICATION, Database};
 use crate::ledger::Outbox;
+use crate::postgres::Postgres;
 use crate::process::Process;
 use crate::temp::TempDir;
 use crate::trail::Trail;
@@ -53,9 +54,13 @@ impl Settings {
 /// Fields are dropped in this order: processes first, the turn last.
 pub struct Stack {
     processes: BTreeMap<String, Process>,
+    /// Of all that were ever started, by name.
+    roles: BTreeMap<String, String>,
     settings: Settings,
     port: u16,
     database: Database,
+    /// `None`: the database is on the server that all tests share.
+    postgres: Option<Postgres>,
     dir: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -72,8 +77,24 @@ impl Stack {
     /// Without any process yet; migrated.
     pub async fn prepare(settings: Settings) -> Self {
         let turn = TURN.lock().await;
+        Self::over(Database::create().await, None, settings, turn)
+    }
+
+    /// The same on a Postgres of its own, for [`Stack::crash_postgres`]; `None`, and a word on it, where none can be had.
+    pub async fn prepare_with_postgres(settings: Settings) -> Option<Self> {
+        let turn = TURN.lock().await;
+        let postgres = Postgres::start()?;
+        let database = Database::create_on(&postgres.url).await;
+        Some(Self::over(database, Some(postgres), settings, turn))
+    }
+
+    fn over(
+        database: Database,
+        postgres: Option<Postgres>,
+        settings: Settings,
+        turn: MutexGuard<'static, ()>,
+    ) -> Self {
         let dir = TempDir::new("stack");
-        let database = Database::create().await;
         let port = free_port();
         std::fs::write(dir.path().join("admin-key"), ADMIN_KEY).unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
@@ -84,8 +105,8 @@ impl Stack {
             .set("api.listen", format!("127.0.0.1:{port}"))
             .set("api.public_url", format!("http://127.0.0.1:{port}"))
             .set("outbox.dir", path("outbox"));
-        let processes = BTreeMap::new();
-        let stack = Self { processes, settings, port, database, dir, _turn: turn };
+        let (processes, roles) = (BTreeMap::new(), BTreeMap::new());
+        let stack = Self { processes, roles, settings, port, database, postgres, dir, _turn: turn };
         stack.operate(&["keys", "generate", &stack.dir.path().join("master-key").display().to_string()]);
         stack.operate(&["migrate"]);
         stack
@@ -101,6 +122,13 @@ impl Stack {
         }
         let log = self.log_file(name);
         self.processes.insert(name.to_owned(), Process::start(name, &mut command, &log));
+        self.roles.insert(name.to_owned(), roles.to_owned());
+    }
+
+    /// Starts a process that has ended once more, with the roles that it had.
+    pub async fn serve_again(&mut self, name: &str) {
+        let roles = self.roles.get(name).cloned().unwrap_or_else(|| panic!("{name} was never started"));
+        self.serve(name, &roles).await;
     }
 
     /// Waits until the API says that it is ready.
@@ -191,6 +219,11 @@ impl Stack {
         .fetch_one(self.pool())
         .await
         .unwrap()
+    }
+
+    /// Of a stack from [`Stack::prepare_with_postgres`]. It has recovered when this returns.
+    pub async fn crash_postgres(&self) {
+        self.postgres.as_ref().expect("a Postgres of the stack's own").crash().await;
     }
 
     pub fn trail(&self) -> Trail {

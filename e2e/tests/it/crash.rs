@@ -2,143 +2,174 @@
 //! gets two mails, and what is unknown is no more than what was under way at the kills.
 
 use crate::account::Account;
+use crate::blows::Blow;
 use crate::scene;
 use e2e::{Client, Draft, Export, Handover, Random, Settings, Smtp, SmtpOptions, Stack, eventually};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-const READERS: u64 = 20_000;
-/// Small, so that there is time for three kills while the audience is frozen.
-const PAGE_SIZE: u64 = 100;
 const CHUNK_MAX: u64 = 40;
-const KILLS_FREEZING: u64 = 3;
-const KILLS_SENDING: u64 = 7;
 /// With the outbox, what a dead worker left may be cleared up after 36 s: its longest call.
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
 const NEXT_WITHIN: Duration = Duration::from_secs(120);
 
-fn settings() -> Settings {
-    Settings::new()
-        .set("send.page_size", PAGE_SIZE)
-        .set("send.chunk_max", CHUNK_MAX)
-        .set("send.window_ms", 500)
-        .set("send.margin_ms", 200)
-}
-
-/// Over the outbox, which counts by its links, and over SMTP, with a ledger in another process; the same readers.
 #[tokio::test]
 async fn ten_kills_lose_and_repeat_nobody() {
     let mut random = Random::from_environment("crash");
     let smtp = Smtp::start(SmtpOptions::default()).await;
-    let mut stack = Stack::prepare(settings().smtp(&smtp).set("smtp.connections", 8)).await;
-    start(&mut stack).await;
-    stack.ready().await;
-    let started = Instant::now();
-    let draft = scene::readers(&stack.client(), &Export::clean("reader", READERS)).await;
-    println!("crash: {READERS} readers imported in {:?}", started.elapsed());
-
-    let over_outbox = Draft { mailer: Some("outbox"), ..draft.clone() };
-    let (campaign, permits) = survive(&mut stack, &over_outbox, &mut random).await;
-    let account = Account::of(&stack, campaign).await;
-    let ledger = account.hand_overs(stack.outbox().handovers());
-    check(&account, &ledger, &permits);
-    assert_eq!(account.report.unknown, 0, "the outbox always tells what became of an attempt");
-    assert_eq!(ledger.len() as u64, READERS);
-
-    let over_smtp = Draft { mailer: Some("smtp"), ..draft };
-    let (campaign, permits) = survive(&mut stack, &over_smtp, &mut random).await;
-    let account = Account::of(&stack, campaign).await;
-    check(&account, &account.hand_overs(smtp.handovers()), &permits);
+    let ordeal = Ordeal {
+        readers: 20_000,
+        // Small, so that there is time for three kills while the audience is frozen.
+        page_size: 100,
+        freezing: &[Blow::Replace("server"); 3],
+        sending: &[Blow::Replace("server"); 7],
+    };
+    let mut stack = Stack::start(ordeal.settings(&smtp)).await;
+    let draft = ordeal.draft(&stack).await;
+    ordeal.is_survived_over_outbox(&mut stack, &draft, &mut random).await;
+    ordeal.is_survived_over_smtp(&mut stack, &smtp, &draft, &mut random).await;
 }
 
-fn check(account: &Account, ledger: &[Handover], permits: &HashMap<Uuid, u64>) {
-    let (report, under_way) = (&account.report, permits.values().sum());
-    println!(
-        "crash: {report:?}; {} handed over, {} permits open at kills, for {under_way} readers",
-        ledger.len(),
-        permits.len()
-    );
-    account.check_intents(ledger);
-    account.check_once(ledger);
-    assert_eq!(report.planned, READERS, "the audience is the CSV's readers");
-    assert_eq!(
-        (report.pending, report.suppressed, report.rejected, report.cancelled),
-        (0, 0, 0, 0),
-        "{report:?}"
-    );
-    assert!(report.unknown <= under_way, "{} unknown, {under_way} under way at the kills", report.unknown);
-    assert!(under_way > 0, "no kill met an open permit: nothing was proved");
+/// A campaign's size, and what befalls the stack while it is frozen and while it is sent, each spread over three
+/// quarters of that time or a little more.
+pub struct Ordeal<'a> {
+    pub readers: u64,
+    pub page_size: u64,
+    pub freezing: &'a [Blow<'a>],
+    pub sending: &'a [Blow<'a>],
 }
 
-/// Sends a campaign through all kills. Answers it, and the permits that were open right after them.
-async fn survive(stack: &mut Stack, draft: &Draft, random: &mut Random) -> (Uuid, HashMap<Uuid, u64>) {
-    let (api, started) = (stack.client(), Instant::now());
-    let campaign = api.launch(draft).await;
-    let watch = tokio::spawn(watch(api.clone(), campaign));
-    let mut permits = HashMap::new();
-    for kill in 0..KILLS_FREEZING {
-        let pages = READERS / PAGE_SIZE;
-        // Spread over three quarters of the pages.
-        let at = pages * (kill * 25 + random.within(1..20)) / 100;
-        kill_in_freezing(stack, campaign, at, pages).await;
-        start(stack).await;
+impl Ordeal<'_> {
+    pub fn settings(&self, smtp: &Smtp) -> Settings {
+        Settings::new()
+            .smtp(smtp)
+            .set("smtp.connections", 8)
+            .set("send.page_size", self.page_size)
+            .set("send.chunk_max", CHUNK_MAX)
+            .set("send.window_ms", 500)
+            .set("send.margin_ms", 200)
     }
-    for kill in 0..KILLS_SENDING {
-        let at = READERS * (kill * 12 + random.within(1..11)) / 100;
-        kill_in_sending(stack, campaign, at, random.within(0..150)).await;
-        permits.extend(stack.trail().open_permits().await);
-        start(stack).await;
+
+    /// To its readers, who are imported.
+    pub async fn draft(&self, stack: &Stack) -> Draft {
+        scene::readers(&stack.client(), &Export::clean("reader", self.readers)).await
     }
-    stack.ready().await;
-    api.completes(campaign, ENDS_WITHIN).await;
-    let looks = watch.await.expect("the report added up at every look");
-    println!("crash: {:?} with ten kills; the report added up at {looks} looks", started.elapsed());
-    (campaign, permits)
+
+    /// The outbox counts by its links.
+    pub async fn is_survived_over_outbox(&self, stack: &mut Stack, draft: &Draft, random: &mut Random) {
+        let draft = Draft { mailer: Some("outbox"), ..draft.clone() };
+        let (campaign, permits) = self.send(stack, &draft, random).await;
+        let account = Account::of(stack, campaign).await;
+        let ledger = account.hand_overs(stack.outbox().handovers());
+        self.check(&account, &ledger, &permits);
+        assert_eq!(account.report.unknown, 0, "the outbox always tells what became of an attempt");
+        assert_eq!(ledger.len() as u64, self.readers);
+    }
+
+    /// SMTP's ledger is in another process.
+    pub async fn is_survived_over_smtp(
+        &self,
+        stack: &mut Stack,
+        smtp: &Smtp,
+        draft: &Draft,
+        random: &mut Random,
+    ) {
+        let draft = Draft { mailer: Some("smtp"), ..draft.clone() };
+        let (campaign, permits) = self.send(stack, &draft, random).await;
+        let account = Account::of(stack, campaign).await;
+        self.check(&account, &account.hand_overs(smtp.handovers()), &permits);
+    }
+
+    fn check(&self, account: &Account, ledger: &[Handover], permits: &HashMap<Uuid, u64>) {
+        let (report, under_way) = (&account.report, permits.values().sum());
+        println!(
+            "ordeal: {report:?}; {} handed over, {} permits open at blows, for {under_way} readers",
+            ledger.len(),
+            permits.len()
+        );
+        account.check_intents(ledger);
+        account.check_once(ledger);
+        assert_eq!(report.planned, self.readers, "the audience is the CSV's readers");
+        assert_eq!(
+            (report.pending, report.suppressed, report.rejected, report.cancelled),
+            (0, 0, 0, 0),
+            "{report:?}"
+        );
+        assert!(report.unknown <= under_way, "{} unknown, {under_way} under way at blows", report.unknown);
+        assert!(under_way > 0, "no blow met an open permit: nothing was proved");
+    }
+
+    /// Sends a campaign through all blows. Answers it, and the permits that were open right after them.
+    async fn send(
+        &self,
+        stack: &mut Stack,
+        draft: &Draft,
+        random: &mut Random,
+    ) -> (Uuid, HashMap<Uuid, u64>) {
+        let (api, started) = (stack.client(), Instant::now());
+        let campaign = api.launch(draft).await;
+        let watch = tokio::spawn(watch(api.clone(), campaign, self.readers));
+        let mut permits = HashMap::new();
+        let pages = self.readers / self.page_size;
+        for (blow, share) in spread(self.freezing, 75, random) {
+            in_freezing(stack, campaign, pages * share / 100, blow).await;
+            blow.mend(stack).await;
+        }
+        for (blow, share) in spread(self.sending, 84, random) {
+            in_sending(stack, campaign, self.readers * share / 100, blow, random.within(0..150)).await;
+            permits.extend(stack.trail().open_permits().await);
+            blow.mend(stack).await;
+        }
+        stack.ready().await;
+        api.completes(campaign, ENDS_WITHIN).await;
+        let looks = watch.await.expect("the report added up at every look");
+        println!("ordeal: {:?} in all; the report added up at {looks} looks", started.elapsed());
+        (campaign, permits)
+    }
 }
 
-async fn start(stack: &mut Stack) {
-    stack.serve("server", "").await;
+/// Each blow with a random percentage from its part of the way.
+fn spread<'a>(blows: &[Blow<'a>], percent: u64, random: &mut Random) -> Vec<(Blow<'a>, u64)> {
+    let part = percent / blows.len() as u64;
+    (0..).zip(blows).map(|(turn, blow)| (*blow, turn * part + random.within(1..part))).collect()
 }
 
-async fn kill_in_freezing(stack: &mut Stack, campaign: Uuid, at: u64, pages: u64) {
+async fn in_freezing(stack: &mut Stack, campaign: Uuid, at: u64, blow: Blow<'_>) {
     let trail = stack.trail();
     eventually(&format!("page {at} is frozen"), NEXT_WITHIN, async || {
         let (frozen, status) = trail.frozen_pages(campaign).await;
         (status != "scheduled" && frozen as u64 >= at).then_some(())
     })
     .await;
-    stack.kill("server").await;
+    blow.strike(stack).await;
     let (frozen, status) = trail.frozen_pages(campaign).await;
-    println!("killed in {status}, {frozen} of {pages} pages frozen");
-    assert_eq!(
-        status, "freezing",
-        "the kill missed the freezing, {frozen} pages are done: make them smaller"
-    );
+    println!("{blow:?} in {status}, {frozen} pages are frozen");
+    assert_eq!(status, "freezing", "it missed the freezing, {frozen} pages are done: make them smaller");
 }
 
-async fn kill_in_sending(stack: &mut Stack, campaign: Uuid, at: u64, later_ms: u64) {
+async fn in_sending(stack: &mut Stack, campaign: Uuid, at: u64, blow: Blow<'_>, later_ms: u64) {
     let trail = stack.trail();
-    eventually(&format!("{at} of {READERS} are settled"), NEXT_WITHIN, async || {
+    eventually(&format!("{at} are settled"), NEXT_WITHIN, async || {
         let (settled, status) = trail.settled(campaign).await;
         (status != "freezing" && settled as u64 >= at).then_some(())
     })
     .await;
     // Anywhere between an authorization and its settlement: a moment by chance, not a wait for something.
     tokio::time::sleep(Duration::from_millis(later_ms)).await;
-    stack.kill("server").await;
+    blow.strike(stack).await;
     let (settled, status) = trail.settled(campaign).await;
-    println!("killed in {status}, {settled} of {READERS} settled");
-    assert_eq!(status, "sending", "the kill missed the sending: {settled} are settled");
+    println!("{blow:?} in {status}, {settled} are settled");
+    assert_eq!(status, "sending", "it missed the sending: {settled} are settled");
 }
 
 /// Looks at the report until nobody waits, whenever the server answers. Each look checks that it adds up.
-async fn watch(api: Client, campaign: Uuid) -> u64 {
+async fn watch(api: Client, campaign: Uuid, readers: u64) -> u64 {
     let mut looks = 0;
     loop {
         let report = api.report(campaign).await;
         looks += 1;
-        if report.pending == 0 && report.planned == READERS {
+        if report.pending == 0 && report.planned == readers {
             return looks;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

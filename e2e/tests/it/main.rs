@@ -7,6 +7,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::large_futures)]
 
 mod account;
+mod blows;
 mod scene;
 
 mod bad_input;

@@ -1,0 +1,42 @@
+//! A Postgres of a test's own, which can crash.
+
+use crate::script;
+use std::path::PathBuf;
+use std::process::Command;
+use uuid::Uuid;
+
+/// Deleted with its value.
+pub struct Postgres {
+    script: PathBuf,
+    name: String,
+    /// Of a superuser.
+    pub url: String,
+}
+
+impl Postgres {
+    /// It runs when this returns; `None`, and a word on it, where none can be had.
+    pub fn start() -> Option<Self> {
+        let script = script::path("POSTLEDGER_TEST_POSTGRES_SCRIPT")?;
+        let name = format!("e2e-{}", Uuid::new_v4().simple());
+        let mut server = Self { script, name, url: String::new() };
+        script::run(&server.script, &["create", &server.name]).trim().clone_into(&mut server.url);
+        Some(server)
+    }
+
+    /// It ends without a checkpoint, and has recovered when this returns.
+    pub async fn crash(&self) {
+        let (script, name) = (self.script.clone(), self.name.clone());
+        // On another thread: what the test does meanwhile goes on.
+        let crash = tokio::task::spawn_blocking(move || script::run(&script, &["crash", &name]));
+        crash.await.unwrap();
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let removed = Command::new(&self.script).args(["remove", &self.name]).status();
+        if !removed.is_ok_and(|status| status.success()) {
+            eprintln!("left behind: the Postgres {}", self.name);
+        }
+    }
+}
