@@ -18,7 +18,9 @@ mod subscribers;
 mod templates;
 mod test_mail;
 
-pub use accounts::{ApiKeyRow, NewApiKey, NewUser, SESSION_LIFE, SessionRow, SignedIn, UserPatch, UserRow};
+pub use accounts::{
+    ApiKeyRow, KEY_PREFIX, NewApiKey, NewUser, SESSION_LIFE, SessionRow, SignedIn, UserPatch, UserRow,
+};
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;
 pub use error::{CommandError, FieldError};

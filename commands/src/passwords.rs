@@ -87,13 +87,17 @@ pub struct Passwords {
 impl Default for Passwords {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with(PARAMS, (cores / 2).clamp(1, AT_ONCE_MAX), QUEUE_MAX)
+        Self::bounded((cores / 2).clamp(1, AT_ONCE_MAX), QUEUE_MAX)
     }
 }
 
 impl Passwords {
-    /// With other parameters and bounds than OWASP's and ours.
-    pub fn with(params: Params, at_once: usize, queue_max: usize) -> Self {
+    /// So many hashes at once, and so many that wait.
+    pub fn bounded(at_once: usize, queue_max: usize) -> Self {
+        Self::with(PARAMS, at_once, queue_max)
+    }
+
+    fn with(params: Params, at_once: usize, queue_max: usize) -> Self {
         let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
         // Base64 of 16 bytes of salt and 32 of output, all of them zero.
         let stand_in = format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", "A".repeat(22), "A".repeat(43));

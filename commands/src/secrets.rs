@@ -12,10 +12,10 @@ pub struct Given {
     pub(crate) hash: [u8; 32],
 }
 
-/// `<prefix>_` and 43 characters of base64url. The prefix tells people, and scanners for leaked secrets, what it is.
+/// `prefix` and 43 characters of base64url. The prefix tells people, and scanners for leaked secrets, what it is.
 pub(crate) fn new(prefix: &str) -> Result<Given, StoreError> {
     let secret = random_secret()?;
-    let text = Zeroizing::new(format!("{prefix}_{}", BASE64.encode(secret.as_ref())));
+    let text = Zeroizing::new(format!("{prefix}{}", BASE64.encode(secret.as_ref())));
     let hash = hash(&text);
     Ok(Given { text, hash })
 }
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_new_each_time_and_known_by_its_hash() {
-        let (one, other) = (new("plk").unwrap(), new("plk").unwrap());
+        let (one, other) = (new("plk_").unwrap(), new("plk_").unwrap());
         assert_ne!(one.hash, other.hash);
         assert_eq!(hash(&one.text), one.hash);
         assert!(one.text.starts_with("plk_") && one.text.len() == 47);

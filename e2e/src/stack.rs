@@ -15,8 +15,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Keys that no log, table or answer may show: the log test looks for this one.
-pub const ADMIN_KEY: &str = "e2e-administrator-key-0123456789abcdef";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// One stack at a time: the tests measure time, and machines have two cores.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -55,6 +53,8 @@ pub struct Stack {
     processes: BTreeMap<String, Process>,
     settings: Settings,
     port: u16,
+    /// With every scope. No log, table or answer may show it: the log test looks for it.
+    pub api_key: String,
     database: Database,
     dir: TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -75,19 +75,19 @@ impl Stack {
         let dir = TempDir::new("stack");
         let database = Database::create().await;
         let port = free_port();
-        std::fs::write(dir.path().join("admin-key"), ADMIN_KEY).unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let settings = settings
             .set("database.url", &database.url)
             .set("keys.master_key_file", path("master-key"))
-            .set("api.admin_key_file", path("admin-key"))
             .set("api.listen", format!("127.0.0.1:{port}"))
             .set("api.public_url", format!("http://127.0.0.1:{port}"))
             .set("outbox.dir", path("outbox"));
         let processes = BTreeMap::new();
-        let stack = Self { processes, settings, port, database, dir, _turn: turn };
+        let api_key = String::new();
+        let mut stack = Self { processes, settings, port, api_key, database, dir, _turn: turn };
         stack.operate(&["keys", "generate", &stack.dir.path().join("master-key").display().to_string()]);
         stack.operate(&["migrate"]);
+        stack.api_key = stack.operate(&["api-key", "add", "e2e", "--scopes", "all"]).trim().to_owned();
         stack
     }
 
@@ -172,9 +172,9 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The administrator.
+    /// A program that may do everything but manage users and keys.
     pub fn client(&self) -> Client {
-        Client::new(&self.url(), ADMIN_KEY)
+        Client::new(&self.url(), &self.api_key)
     }
 
     pub fn pool(&self) -> &PgPool {

@@ -9,8 +9,8 @@ use eventstore::sealing::SubjectKeys;
 use eventstore::{StoreError, clock, ids};
 use serde_json::Value;
 
-/// Of a key, before its 43 characters.
-const PREFIX: &str = "plk";
+/// What every key begins with.
+pub const KEY_PREFIX: &str = "plk_";
 /// Keys that one call answers.
 const PAGE_MAX: i64 = 500;
 
@@ -71,22 +71,21 @@ impl Commands {
         if new.expires_at.is_some_and(|at| at <= clock::now()) {
             return Err(CommandError::invalid("expires_at", "is over already"));
         }
-        let (id, key) = (ids::new_id(), secrets::new(PREFIX)?);
-        let words: Vec<&str> = new.scopes.iter().map(|scope| scope.as_str()).collect();
+        let (id, key) = (ids::new_id(), secrets::new(KEY_PREFIX)?);
+        let NewApiKey { name, scopes, expires_at } = new;
+        let make = ApiKeyCommand::Make { name: name.clone(), scopes, expires_at };
         let mut tx = self.store.pool.begin().await?;
+        let made = record::<ApiKey>(&mut tx, id, &SubjectKeys::new(), make, context).await?.after;
         sqlx::query(
             "INSERT INTO api_keys (api_key_id, key_hash, name, scopes, expires_at) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(id)
         .bind(key.hash.as_slice())
-        .bind(&new.name)
-        .bind(words)
-        .bind(new.expires_at)
+        .bind(name)
+        .bind(made.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>())
+        .bind(expires_at)
         .execute(&mut *tx)
         .await?;
-        let NewApiKey { name, scopes, expires_at } = new;
-        let make = ApiKeyCommand::Make { name, scopes, expires_at };
-        record::<ApiKey>(&mut tx, id, &SubjectKeys::new(), make, context).await?;
         tx.commit().await?;
         self.store.appended.notify_one();
         Ok((id, key))

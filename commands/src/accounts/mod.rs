@@ -11,7 +11,7 @@ mod sessions;
 mod sign_in;
 mod users;
 
-pub use api_keys::{ApiKeyRow, NewApiKey};
+pub use api_keys::{ApiKeyRow, KEY_PREFIX, NewApiKey};
 pub use sessions::SessionRow;
 pub use sign_in::{SESSION_LIFE, SignedIn};
 pub use users::{NewUser, UserPatch, UserRow};

@@ -13,8 +13,8 @@ use sqlx::PgConnection;
 
 /// A session ends after this time, however often it was refreshed.
 pub const SESSION_LIFE: TimeDelta = TimeDelta::days(7);
-/// Of a refresh token, before its 43 characters.
-pub(super) const PREFIX: &str = "plr";
+/// What every refresh token begins with.
+const PREFIX: &str = "plr_";
 
 /// The same for an unknown user, a wrong password and somebody disabled.
 const REFUSED: CommandError = CommandError::Unauthorized("the address or the password is wrong");

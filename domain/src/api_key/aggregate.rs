@@ -55,6 +55,8 @@ pub enum ApiKeyError {
 pub struct ApiKey {
     /// Sequence of the last event; 0 before the first.
     pub version: Sequence,
+    /// Each once, in one order.
+    pub scopes: Vec<Scope>,
     pub revoked: bool,
 }
 
@@ -98,7 +100,7 @@ impl Aggregate for ApiKey {
     fn apply(&mut self, event: Self::Event) {
         self.version += 1;
         match event {
-            ApiKeyEvent::Made { .. } => {}
+            ApiKeyEvent::Made { scopes, .. } => self.scopes = scopes,
             ApiKeyEvent::Revoked {} => self.revoked = true,
         }
     }
