@@ -42,7 +42,9 @@ CREATE TABLE refresh_tokens (
     token_hash bytea PRIMARY KEY CHECK (octet_length(token_hash) = 32),
     session_id uuid  NOT NULL REFERENCES sessions ON DELETE CASCADE,
     -- When the answer with its successor left.
-    spent_at   timestamptz
+    spent_at   timestamptz,
+    -- When the last of the requests arrived that were under way with the one that spent it.
+    raced_at   timestamptz
 );
 CREATE INDEX refresh_tokens_session ON refresh_tokens (session_id);
 
