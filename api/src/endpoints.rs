@@ -15,6 +15,7 @@ mod progress;
 mod recipients;
 mod report;
 mod schedule;
+mod security_events;
 mod sessions;
 mod subscribers;
 mod templates;
@@ -31,6 +32,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         sessions::routes,
         users::routes,
         api_keys::routes,
+        security_events::routes,
         groups::routes,
         members::routes,
         subscribers::routes,

@@ -31,6 +31,7 @@ const PREFERENCE_IN_QUERY: &str = "preference_link";
     tags(
         (name = "auth", description = "Signing in, and one's own sessions."),
         (name = "users", description = "Who may sign in, and keys of programs; by administrators alone."),
+        (name = "audit", description = "What happened, from the log."),
         (name = "groups", description = "Who may be written to together."),
         (name = "subscribers", description = "Readers, their groups and their consent."),
         (name = "imports", description = "Readers from a file."),

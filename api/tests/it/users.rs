@@ -172,3 +172,48 @@ async fn a_key_expires_and_is_made_for_something(pool: PgPool) {
     let other = app.api_key(&[Scope::GroupsRead]).await;
     app.get("/groups").bearer(&other).send().await.ok(200);
 }
+
+/// What auditors read: who did what from where, without a secret.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn security_events_are_listed_for_auditors(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let ana = app.user("ana@example.com", &[Role::Marketer]).await;
+    app.user("audit@example.com", &[Role::Auditor]).await;
+    let login = |password: &str| {
+        let body = json!({ "email": "ana@example.com", "password": password });
+        app.post("/auth/login").header("user-agent", "Browser/9").json(body).send()
+    };
+    login("a wrong password").await.problem(401);
+    let first = login(PASSWORD).await.tokens();
+    app.refresh(&first.refresh).await.tokens();
+    app.refresh(&first.refresh).await.problem(401);
+    app.api_key(&[Scope::GroupsRead]).await;
+    app.settled().await;
+    let auditor = app.login("audit@example.com").await;
+    let list = app.get("/audit/security-events?limit=7").bearer(&auditor.access).send().await.ok(200).json();
+    let events = list["items"].as_array().unwrap();
+    // The auditor's own sign-in may have its position by now.
+    let events: Vec<&Value> = events.iter().skip_while(|event| event["event"] != "ApiKeyMade").collect();
+    let named: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).take(6).collect();
+    let expected = [
+        "ApiKeyMade",
+        "SessionEnded",
+        "SessionReuseDetected",
+        "SessionRefreshed",
+        "SessionStarted",
+        "SignInFailed",
+    ];
+    assert_eq!(named, expected);
+    assert_eq!((&events[0]["name"], &events[0]["scopes"]), (&json!("test"), &json!(["groups:read"])));
+    assert_eq!(events[1]["end_reason"], "token_reused");
+    let started = &events[4];
+    assert_eq!((&started["user_id"], &started["actor"]), (&json!(ana), &json!(format!("user:{ana}"))));
+    let failed = &events[5];
+    assert_eq!((&failed["refusal"], &failed["user_id"]), (&json!("wrong_password"), &json!(ana)));
+    assert_eq!((&failed["user_agent"], &failed["actor"]), (&json!("Browser/9"), &json!("nobody")));
+    let path = format!("/audit/security-events?limit=3&cursor={}", list["next_cursor"].as_str().unwrap());
+    let older = app.get(&path).bearer(&auditor.access).send().await.ok(200).json();
+    let below = older["items"][0]["position"].as_i64().unwrap();
+    assert!(below < events.last().unwrap()["position"].as_i64().unwrap());
+    app.get("/audit/security-events?limit=0").bearer(&auditor.access).send().await.invalid(&["limit"]);
+}
