@@ -4,10 +4,15 @@
 use crate::pages;
 use crate::problem::ApiError;
 use crate::state::App;
+use crate::tokens::{AccessClaims, TOKEN_MAX_BYTES, TokenError};
 use crate::{body, openapi};
-use axum::extract::{Query, Request, State};
+use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use commands::KEY_PREFIX;
+use domain::access::{Role, Scope};
+use domain::{ApiKeyId, SessionId, UserId};
+use http::request::Parts;
 use http::{HeaderMap, Uri, header};
 use mail::links::{LinkError, PreferenceClaims};
 use serde::Deserialize;
@@ -21,7 +26,11 @@ pub(crate) enum Access {
     PreferenceToken,
     /// The same for what people open in a browser: who has no valid token gets a page that says what to do.
     PreferenceLink,
-    /// The bootstrap key. Roles take its place with sign-in.
+    /// Users with a role that has the scope, and keys that bear it.
+    Scope(Scope),
+    /// Any user, no key. The database is asked whether the session still stands.
+    SignedIn,
+    /// Administrators alone, no key. The database is asked whether they still are.
     Admin,
 }
 
@@ -34,14 +43,38 @@ pub(crate) enum Kind {
     Command,
     /// A command whose body streams in for as long as it takes.
     Upload,
+    /// A command that takes or answers secrets, of which nothing is kept: no idempotency key.
+    Secret,
 }
 
 /// Who sends an admitted request.
 #[derive(Debug, Clone)]
 pub(crate) enum Principal {
     Nobody,
-    Admin,
+    User(User),
+    Key(ApiKeyId),
     Reader(PreferenceClaims),
+}
+
+/// Who signed in, on routes that keys cannot use.
+#[derive(Debug, Clone)]
+pub(crate) struct User {
+    pub id: UserId,
+    pub session: SessionId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for User {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        match parts.extensions.get() {
+            Some(Principal::User(user)) => Ok(user.clone()),
+            // Routes for users admit nobody else.
+            Some(Principal::Nobody | Principal::Key(_) | Principal::Reader(_)) | None => {
+                Err(ApiError::Internal)
+            }
+        }
+    }
 }
 
 /// Routes with their permissions and their part of the reference.
@@ -84,15 +117,16 @@ struct Rule {
     time: Option<Duration>,
 }
 
-async fn guard(State(rule): State<Rule>, mut request: Request, next: Next) -> Response {
-    let principal = match rule.admit(&request) {
-        Ok(principal) => principal,
-        Err(error) if rule.access == Access::PreferenceLink && !body::is_json(request.headers()) => {
+async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match rule.admit(&parts).await {
+        Ok(principal) => parts.extensions.insert(principal),
+        Err(error) if rule.access == Access::PreferenceLink && !body::is_json(&parts.headers) => {
             return pages::bad_link(error);
         }
         Err(error) => return error.into_response(),
     };
-    request.extensions_mut().insert(principal);
+    let request = Request::from_parts(parts, body);
     match rule.time {
         None => next.run(request).await,
         Some(time) => match tokio::time::timeout(time, next.run(request)).await {
@@ -103,22 +137,71 @@ async fn guard(State(rule): State<Rule>, mut request: Request, next: Next) -> Re
 }
 
 impl Rule {
-    fn admit(&self, request: &Request) -> Result<Principal, ApiError> {
+    async fn admit(&self, parts: &Parts) -> Result<Principal, ApiError> {
         match self.access {
             Access::Public => Ok(Principal::Nobody),
-            Access::Admin => match self.app.config.admin_key.is(bearer(request.headers())?.as_bytes()) {
-                true => Ok(Principal::Admin),
-                false => Err(ApiError::Unauthorized("the key is not valid")),
+            Access::Scope(scope) => self.with_scope(bearer(&parts.headers)?, scope).await,
+            Access::SignedIn => Ok(self.standing(bearer(&parts.headers)?).await?.0),
+            Access::Admin => match self.standing(bearer(&parts.headers)?).await? {
+                (principal, roles) if roles.contains(&Role::Admin) => Ok(principal),
+                _ => Err(ApiError::Forbidden("this is for administrators")),
             },
-            Access::PreferenceToken | Access::PreferenceLink => self.reader(request).map(Principal::Reader),
+            Access::PreferenceToken | Access::PreferenceLink => self.reader(parts).map(Principal::Reader),
         }
     }
 
-    fn reader(&self, request: &Request) -> Result<PreferenceClaims, ApiError> {
-        let in_query = query_token(request.uri());
-        let token = match (bearer(request.headers()), &in_query) {
+    async fn with_scope(&self, bearer: &str, scope: Scope) -> Result<Principal, ApiError> {
+        if bearer.starts_with(KEY_PREFIX) {
+            let (id, scopes) = self.key(bearer).await?;
+            return match scopes.contains(&scope) {
+                true => Ok(Principal::Key(id)),
+                false => Err(ApiError::Forbidden("the key lacks the scope")),
+            };
+        }
+        let claims = self.claims(bearer).await?;
+        match claims.roles.iter().any(|role| role.has(scope)) {
+            true => Ok(Principal::User(User { id: claims.user, session: claims.session })),
+            false => Err(ApiError::Forbidden("none of your roles may do this")),
+        }
+    }
+
+    /// A user whose session stands, with the roles of this moment.
+    async fn standing(&self, bearer: &str) -> Result<(Principal, Vec<Role>), ApiError> {
+        if bearer.starts_with(KEY_PREFIX) {
+            self.key(bearer).await?;
+            return Err(ApiError::Forbidden("this is for people who signed in, not for keys"));
+        }
+        let claims = self.claims(bearer).await?;
+        let roles = self.app.commands.standing(claims.session, claims.user).await?;
+        let roles = roles.ok_or(ApiError::Unauthorized("the session is over: sign in again"))?;
+        Ok((Principal::User(User { id: claims.user, session: claims.session }), roles))
+    }
+
+    async fn claims(&self, bearer: &str) -> Result<AccessClaims, ApiError> {
+        self.app.access_keys.verify(bearer).await.map_err(|error| match error {
+            TokenError::Store(error) => error.into(),
+            TokenError::TooLong
+            | TokenError::Malformed
+            | TokenError::WrongKind
+            | TokenError::UnknownKey
+            | TokenError::Signature
+            | TokenError::Time => ApiError::Unauthorized("the token is not valid"),
+        })
+    }
+
+    async fn key(&self, bearer: &str) -> Result<(ApiKeyId, Vec<Scope>), ApiError> {
+        let found = match bearer.len() <= TOKEN_MAX_BYTES {
+            true => self.app.commands.api_key(bearer).await?,
+            false => None,
+        };
+        found.ok_or(ApiError::Unauthorized("the key is not valid"))
+    }
+
+    fn reader(&self, parts: &Parts) -> Result<PreferenceClaims, ApiError> {
+        let in_query = query_token(&parts.uri);
+        let token = match (bearer(&parts.headers), &in_query) {
             (Ok(token), _) => token,
-            (Err(_), Some(token)) if !request.headers().contains_key(header::AUTHORIZATION) => token,
+            (Err(_), Some(token)) if !parts.headers.contains_key(header::AUTHORIZATION) => token,
             (Err(error), _) => return Err(error),
         };
         self.app.link_keys.verify_preference(token).map_err(|error| match error {

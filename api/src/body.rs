@@ -28,12 +28,25 @@ impl<T: Input> FromRequest<App> for Call<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            return Err(ApiError::UnsupportedMediaType("send application/json"));
-        }
         let (parts, body) = request.into_parts();
-        let bytes = read(app, &parts.headers, body, T::MAX_BYTES).await?;
+        let bytes = read_json(app, &parts.headers, body, T::MAX_BYTES).await?;
         Ok(Self { context: context::of(app, &parts, &[&bytes])?, body: json::parse(&bytes)? })
+    }
+}
+
+/// A command whose answer is not kept for repeats, since it holds a secret.
+pub(crate) struct Unkept<T> {
+    pub context: Context,
+    pub body: T,
+}
+
+impl<T: Input> FromRequest<App> for Unkept<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_json(app, &parts.headers, body, T::MAX_BYTES).await?;
+        Ok(Self { context: context::plain(&parts), body: json::parse(&bytes)? })
     }
 }
 
@@ -54,6 +67,18 @@ impl FromRequest<App> for Bare {
             json::parse::<Nothing>(&bytes)?;
         }
         Ok(Self(context::of(app, &parts, &[&bytes])?))
+    }
+}
+
+async fn read_json(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    max_bytes: usize,
+) -> Result<Vec<u8>, ApiError> {
+    match is_json(headers) {
+        true => read(app, headers, body, max_bytes).await,
+        false => Err(ApiError::UnsupportedMediaType("send application/json")),
     }
 }
 

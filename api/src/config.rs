@@ -1,8 +1,6 @@
 //! What the API has to be told.
 
-use aws_lc_rs::{constant_time, digest};
 use http::Uri;
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,8 +15,6 @@ pub(crate) const FORM_MAX_BYTES: usize = 16 * 1024;
 pub struct ApiConfig {
     /// Where readers and clients reach this API: links in mails, `Location` and the check of origins are made from it.
     pub public_url: PublicUrl,
-    /// The one key of everybody who may do everything, until sign-in takes its place.
-    pub admin_key: AdminKey,
     /// The sender's postal address, for previews. May have several lines.
     pub postal_address: Option<String>,
     /// Events travel by Kafka: how far they are is a part of being ready.
@@ -45,10 +41,9 @@ pub struct ApiConfig {
 
 impl ApiConfig {
     /// The contract's numbers, and defaults for the rest.
-    pub fn new(public_url: PublicUrl, admin_key: AdminKey) -> Self {
+    pub fn new(public_url: PublicUrl) -> Self {
         Self {
             public_url,
-            admin_key,
             postal_address: None,
             has_kafka: false,
             import_max_bytes: 1024 * 1024 * 1024,
@@ -68,8 +63,6 @@ impl ApiConfig {
 pub enum ConfigError {
     #[error("the public URL must be absolute, http or https, without query and fragment")]
     PublicUrl,
-    #[error("the admin key must have 16 to 1024 printable ASCII characters without spaces")]
-    AdminKey,
 }
 
 /// `https://mail.example.org` or with a path below which the API is mounted; kept without a slash at its end.
@@ -118,52 +111,9 @@ fn origin(url: &str) -> Option<String> {
     (!has_user).then(|| format!("{}://{host}:{port}", uri.scheme_str().unwrap_or_default()))
 }
 
-/// The bootstrap key. Only its hash is kept: nothing can show it.
-#[derive(Clone)]
-pub struct AdminKey([u8; digest::SHA256_OUTPUT_LEN]);
-
-impl AdminKey {
-    pub fn new(key: &str) -> Result<Self, ConfigError> {
-        match (16..=1024).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => Ok(Self(hash(key.as_bytes()))),
-            false => Err(ConfigError::AdminKey),
-        }
-    }
-
-    /// Takes the same time whatever is wrong with `candidate`.
-    pub(crate) fn is(&self, candidate: &[u8]) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &hash(candidate)).is_ok()
-    }
-}
-
-impl fmt::Debug for AdminKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AdminKey(…)")
-    }
-}
-
-fn hash(bytes: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
-    let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    hash
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_admin_key_is_not_shown_and_only_it_passes() {
-        let key = AdminKey::new("0123456789abcdef").unwrap();
-        assert_eq!(format!("{key:?}"), "AdminKey(…)");
-        assert!(key.is(b"0123456789abcdef"));
-        for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdef0", b"0123456789abcdeF"] {
-            assert!(!key.is(wrong));
-        }
-        for bad in ["", "short", "has spaces in between", "0123456789abcdeł"] {
-            assert_eq!(AdminKey::new(bad).map(drop), Err(ConfigError::AdminKey));
-        }
-    }
 
     #[test]
     fn origins_are_compared_by_scheme_host_and_port() {

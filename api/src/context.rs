@@ -5,10 +5,12 @@ use crate::edge::RequestId;
 use crate::input::etag;
 use crate::problem::ApiError;
 use crate::state::App;
+use axum::extract::FromRequestParts;
 use commands::{CommandError, Context};
 use eventstore::idempotency::{self, Earlier};
 use eventstore::{Done, IdempotencyKey, StoreError};
 use http::request::Parts;
+use std::convert::Infallible;
 use std::future::Future;
 
 const KEY: &str = "Idempotency-Key";
@@ -32,18 +34,31 @@ pub(crate) fn of(app: &App, parts: &Parts, parts_of_body: &[&[u8]]) -> Result<Co
 pub(crate) fn plain(parts: &Parts) -> Context {
     let (actor, _) = actors(parts.extensions.get::<Principal>().unwrap_or(&Principal::Nobody));
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0);
-    Context { actor: actor.to_owned(), request_id, ..Context::default() }
+    Context { actor, request_id, ..Context::default() }
+}
+
+/// Of a command without body and key.
+pub(crate) struct Plain(pub Context);
+
+impl<S: Send + Sync> FromRequestParts<S> for Plain {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(plain(parts)))
+    }
 }
 
 /// The word that is recorded, and whose keys are whose: each reader has their own.
-fn actors(principal: &Principal) -> (&'static str, String) {
+fn actors(principal: &Principal) -> (String, String) {
+    let both = |actor: String| (actor.clone(), actor);
     match principal {
-        Principal::Nobody => ("nobody", "nobody".to_owned()),
-        Principal::Admin => ("admin", "admin".to_owned()),
+        Principal::Nobody => both("nobody".to_owned()),
+        Principal::User(user) => both(format!("user:{}", user.id)),
+        Principal::Key(id) => both(format!("key:{id}")),
         Principal::Reader(claims) => {
             // Two links of one person mean different things: their campaign is recorded, their group is opted out of.
             let (campaign, group) = (claims.campaign.unwrap_or_default(), claims.group.unwrap_or_default());
-            ("reader", format!("reader:{}:{campaign}:{group}", claims.subscriber))
+            ("reader".to_owned(), format!("reader:{}:{campaign}:{group}", claims.subscriber))
         }
     }
 }

@@ -23,6 +23,10 @@ pub(crate) struct RequestId(pub Uuid);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub SocketAddr);
 
+/// When the request's head was there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived(pub Instant);
+
 /// Puts everything of this module around the routes.
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes
@@ -33,10 +37,11 @@ pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Rou
 }
 
 async fn edge(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id));
+    request.extensions_mut().insert(Arrived(started));
     let span = span(&request, id);
-    let started = Instant::now();
     async {
         let mut response = problem::complete(next.run(request).await, id);
         set_headers(response.headers_mut(), id);

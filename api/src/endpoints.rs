@@ -1,10 +1,13 @@
 //! The routes, a file for each group of them.
 
+mod api_keys;
+mod auth;
 mod docs;
 mod emails;
 mod groups;
 mod health;
 mod imports;
+mod jwks;
 mod members;
 mod preferences;
 mod preview;
@@ -12,16 +15,24 @@ mod progress;
 mod recipients;
 mod report;
 mod schedule;
+mod security_events;
+mod sessions;
 mod subscribers;
 mod templates;
 mod test_mail;
 mod unsubscribe;
+mod users;
 
 use crate::access::Routes;
 use crate::state::App;
 
 pub(crate) fn all(app: &App) -> Vec<Routes> {
     let groups = [
+        auth::routes,
+        sessions::routes,
+        users::routes,
+        api_keys::routes,
+        security_events::routes,
         groups::routes,
         members::routes,
         subscribers::routes,
@@ -36,6 +47,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         preferences::routes,
         unsubscribe::routes,
         health::routes,
+        jwks::routes,
         docs::routes,
     ];
     groups.into_iter().map(|routes: fn(&App) -> Routes| routes(app)).collect()

@@ -25,9 +25,12 @@ mod router;
 mod server;
 mod state;
 mod streams;
+mod tokens;
 mod upload;
+mod visit;
 
-pub use config::{AdminKey, ApiConfig, ConfigError, PublicUrl};
+pub use config::{ApiConfig, ConfigError, PublicUrl};
 pub use router::router;
 pub use server::serve;
 pub use state::Deps;
+pub use tokens::{ACCESS_KEYS, AccessClaims, AccessKeys};

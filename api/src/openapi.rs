@@ -10,7 +10,8 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi as _};
 
-const ADMIN: &str = "admin_key";
+const ACCESS: &str = "access_token";
+const KEY: &str = "api_key";
 const PREFERENCE: &str = "preference_token";
 const PREFERENCE_IN_QUERY: &str = "preference_link";
 
@@ -28,6 +29,9 @@ const PREFERENCE_IN_QUERY: &str = "preference_link";
     components(schemas(Problem, InvalidField)),
     modifiers(&Schemes),
     tags(
+        (name = "auth", description = "Signing in, and one's own sessions."),
+        (name = "users", description = "Who may sign in, and keys of programs; by administrators alone."),
+        (name = "audit", description = "What happened, from the log."),
         (name = "groups", description = "Who may be written to together."),
         (name = "subscribers", description = "Readers, their groups and their consent."),
         (name = "imports", description = "Readers from a file."),
@@ -48,7 +52,8 @@ impl Modify for Schemes {
             let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text));
             SecurityScheme::Http(scheme.build())
         };
-        components.add_security_scheme(ADMIN, bearer("The bootstrap admin key."));
+        components.add_security_scheme(ACCESS, bearer("The access token of a user who signed in."));
+        components.add_security_scheme(KEY, bearer("An API key that bears the route's scope."));
         components.add_security_scheme(PREFERENCE, bearer("The token of the link in a mail."));
         let in_query = utoipa::openapi::security::ApiKeyValue::with_description(
             "token",
@@ -74,6 +79,7 @@ pub(crate) fn complete(paths: &mut Paths, access: Access, kind: Kind) {
                 Kind::Plain => {}
                 Kind::Query => query(operation),
                 Kind::Command | Kind::Upload => command(operation),
+                Kind::Secret => secret(operation),
             }
             if has_id {
                 problem(operation, "404", "The id is not known.");
@@ -99,7 +105,8 @@ fn operation_id(method: &str, path: &str) -> String {
 fn secure(operation: &mut Operation, access: Access) {
     let schemes: &[&str] = match access {
         Access::Public => &[],
-        Access::Admin => &[ADMIN],
+        Access::SignedIn | Access::Admin => &[ACCESS],
+        Access::Scope(_) => &[ACCESS, KEY],
         Access::PreferenceToken | Access::PreferenceLink => &[PREFERENCE, PREFERENCE_IN_QUERY],
     };
     if !schemes.is_empty() {
@@ -107,6 +114,13 @@ fn secure(operation: &mut Operation, access: Access) {
         operation.security = Some(schemes.iter().map(requirement).collect());
         problem(operation, "401", "No or no valid key or token.");
     }
+    let forbidden = match access {
+        Access::Scope(scope) => format!("Neither a role nor a key with the scope `{}`.", scope.as_str()),
+        Access::Admin => "No administrator.".to_owned(),
+        Access::SignedIn => "Keys cannot: this is for people.".to_owned(),
+        Access::Public | Access::PreferenceToken | Access::PreferenceLink => return,
+    };
+    problem(operation, "403", &forbidden);
 }
 
 fn query(operation: &mut Operation) {
@@ -116,6 +130,13 @@ fn query(operation: &mut Operation) {
     problem(operation, "400", "`Postledger-Position` is malformed.");
     problem(operation, "409", "`Postledger-Position` is of another log than this one.");
     problem(operation, "422", "Some parameters cannot be taken: see `errors`.");
+}
+
+fn secret(operation: &mut Operation) {
+    problem(operation, "400", "The body is no JSON.");
+    problem(operation, "413", "The body is too large.");
+    problem(operation, "415", "The content type is not supported.");
+    problem(operation, "422", "Some fields cannot be taken: see `errors`.");
 }
 
 fn command(operation: &mut Operation) {

@@ -20,6 +20,8 @@ pub(crate) enum ApiError {
     /// The request cannot be read as what it claims to be.
     Malformed(String),
     Unauthorized(&'static str),
+    /// Another request was first with this refresh token, a moment ago.
+    RefreshRaced,
     Forbidden(&'static str),
     NotFound(&'static str),
     MethodNotAllowed,
@@ -59,7 +61,7 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) | Self::RefreshRaced => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -81,6 +83,7 @@ impl ApiError {
         match self {
             Self::Malformed(_) => ("malformed", "The request is malformed"),
             Self::Unauthorized(_) => ("unauthorized", "No or no valid credentials"),
+            Self::RefreshRaced => ("refresh-raced", "Another request was first with this refresh token"),
             Self::Forbidden(_) => ("forbidden", "Not allowed"),
             Self::NotFound(_) => ("not-found", "Not found"),
             Self::MethodNotAllowed => ("method-not-allowed", "The method is not allowed here"),
@@ -110,6 +113,7 @@ impl ApiError {
             | Self::Conflict(reason)
             | Self::UnsupportedMediaType(reason)
             | Self::Overloaded(reason) => (*reason).to_owned(),
+            Self::RefreshRaced => "use the tokens that it got: nothing was revoked".to_owned(),
             Self::NotFound(what) => format!("the {what} is not known"),
             Self::MethodNotAllowed => "see the header Allow".to_owned(),
             Self::ForeignPosition => {
@@ -131,7 +135,9 @@ impl ApiError {
 
     fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
         match self {
-            Self::Unauthorized(_) => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::Unauthorized(_) | Self::RefreshRaced => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
             Self::TimedOut | Self::Overloaded(_) => Some((header::RETRY_AFTER, RETRY_AFTER)),
             _ => None,
         }
@@ -246,6 +252,9 @@ impl From<CommandError> for ApiError {
             CommandError::NotFound(what) => Self::NotFound(what),
             CommandError::Invalid(errors) => Self::Invalid(errors),
             CommandError::Forbidden { status, reason } => Self::WrongState { status, reason },
+            CommandError::Unauthorized(reason) => Self::Unauthorized(reason),
+            CommandError::RefreshRaced => Self::RefreshRaced,
+            CommandError::Busy(reason) => Self::Overloaded(reason),
             CommandError::Stale => Self::Stale,
             CommandError::KeyReused => Self::KeyReused,
             CommandError::InProgress => Self::KeyInProgress,

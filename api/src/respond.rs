@@ -26,6 +26,12 @@ pub(crate) fn list<R, T: Serialize>(page: Page<R>, view: impl Fn(R) -> T) -> Jso
     Json(List { items: page.items.into_iter().map(view).collect(), next_cursor })
 }
 
+/// For lists by falling id. A page that is full may be the last one: then the next is empty.
+pub(crate) fn next_cursor(ids: &[Uuid], limit: i64) -> Option<String> {
+    let is_full = i64::try_from(ids.len()).is_ok_and(|length| length == limit);
+    ids.last().filter(|_| is_full).map(|last| last.simple().to_string())
+}
+
 /// 201 with the command's answer; `id` is the member of it that names what was made below `collection`.
 pub(crate) fn created(app: &App, done: Done, collection: &str, id: &str) -> Response {
     let id = done.answer.get(id).and_then(Value::as_str).unwrap_or_default();

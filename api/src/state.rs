@@ -1,6 +1,6 @@
 //! What every handler can reach.
 
-use crate::ApiConfig;
+use crate::{AccessKeys, ApiConfig};
 use bytes::Bytes;
 use commands::Commands;
 use mail::links::{LinkKeys, Links};
@@ -19,6 +19,7 @@ pub struct Deps {
     /// For queries. Commands and opt-outs have pools of their own.
     pub pool: PgPool,
     pub link_keys: Arc<LinkKeys>,
+    pub access_keys: Arc<AccessKeys>,
     pub config: ApiConfig,
     /// Ends streams that would otherwise hold up the server's shutdown.
     pub shutdown: CancellationToken,
@@ -32,6 +33,7 @@ pub(crate) struct AppState {
     pub waits: Waits,
     pub link_keys: Arc<LinkKeys>,
     pub links: Links,
+    pub access_keys: Arc<AccessKeys>,
     pub config: ApiConfig,
     pub shutdown: CancellationToken,
     pub streams: Arc<Semaphore>,
@@ -51,6 +53,7 @@ impl From<Deps> for AppState {
             waits: Waits::start(deps.pool.clone()),
             pool: deps.pool,
             link_keys: deps.link_keys,
+            access_keys: deps.access_keys,
             config: deps.config,
             shutdown: deps.shutdown,
         }

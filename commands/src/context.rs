@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    /// Written to each event: `admin`, `reader`, `system:scheduler`. Never an address.
+    /// Written to each event: `user:<id>`, `key:<id>`, `reader`, `system:scheduler`. Never an address.
     pub actor: String,
     pub request_id: Option<Uuid>,
     pub idempotency: Option<IdempotencyKey>,

@@ -1,5 +1,6 @@
 //! What a caller can act on.
 
+use crate::passwords::PasswordError;
 use eventstore::{ExecuteError, StoreError};
 
 /// One field that cannot be taken, by its name in the API.
@@ -18,6 +19,15 @@ pub enum CommandError {
     /// A state that forbids it.
     #[error("{reason}")]
     Forbidden { status: String, reason: String },
+    /// Who asks is not who they would have to be.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// The refresh token was spent by another request while this one was under way.
+    #[error("another request was first with this refresh token")]
+    RefreshRaced,
+    /// More at once than is worked on.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The version that the client saw is not the present one.
     #[error("it was changed meanwhile: load it again")]
     Stale,
@@ -66,6 +76,15 @@ impl From<StoreError> for CommandError {
             StoreError::Conflict => Self::Conflict,
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Database(_) | StoreError::Format(_) | StoreError::Key(_) => Self::Failed(error),
+        }
+    }
+}
+
+impl From<PasswordError> for CommandError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::Busy("too many sign-ins at once"),
+            PasswordError::Failed(reason) => Self::Failed(StoreError::Format(reason)),
         }
     }
 }

@@ -1,28 +1,38 @@
 //! The write side: every command that changes something, and the process managers that follow up on them
 //! (scheduling, freezing, sending). Commands check other streams by their events or a guard, never by a read model.
 
+mod accounts;
 pub mod attributes;
 mod campaigns;
 mod context;
 mod error;
 mod groups;
+mod idempotent;
 pub mod imports;
 mod optout;
+mod passwords;
 mod permits;
+mod secrets;
 pub mod send;
 mod subscribers;
 mod templates;
 mod test_mail;
 
+pub use accounts::{
+    ApiKeyRow, KEY_PREFIX, NewApiKey, NewUser, SESSION_LIFE, SessionRow, SignedIn, UserPatch, UserRow,
+};
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;
 pub use error::{CommandError, FieldError};
 pub use groups::GroupPatch;
 pub use optout::{OptOut, Preferences};
+pub use passwords::{PASSWORD_MAX_BYTES, Password, PasswordError, Passwords, Verdict};
 pub use permits::reader_key;
+pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
 
 use eventstore::Store;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The promise about time that sending makes to opt-outs.
@@ -58,11 +68,13 @@ pub struct Commands {
     opt_outs: Store,
     pub timing: Timing,
     mailers: MailerNames,
+    pub passwords: Arc<Passwords>,
 }
 
 impl Commands {
     pub fn new(store: Store, opt_out_pool: sqlx::PgPool, timing: Timing, mailers: MailerNames) -> Self {
-        Self { opt_outs: store.with_pool(opt_out_pool), store, timing, mailers }
+        let passwords = Arc::default();
+        Self { opt_outs: store.with_pool(opt_out_pool), store, timing, mailers, passwords }
     }
 
     /// For what a reader has to see before they can opt out.

@@ -4,7 +4,9 @@
 //! command; what must hold across streams leaves as a [`guard::Guard`], which the event store enforces in the
 //! transaction of the append.
 
+pub mod access;
 pub mod address;
+pub mod api_key;
 pub mod campaign;
 pub mod consent;
 pub mod dispatch;
@@ -12,9 +14,12 @@ pub mod event;
 pub mod group;
 pub mod guard;
 pub mod personal;
+pub mod session;
 pub mod subscriber;
 pub mod template;
 pub mod transactional;
+pub mod user;
+pub mod visit;
 
 pub use address::{AddressHash, EmailAddress};
 pub use event::Event;
@@ -30,6 +35,9 @@ pub type CampaignId = Uuid;
 pub type DispatchId = Uuid;
 pub type PermitId = Uuid;
 pub type ImportId = Uuid;
+pub type UserId = Uuid;
+pub type SessionId = Uuid;
+pub type ApiKeyId = Uuid;
 
 /// The place of an event in its stream, from 1.
 pub type Sequence = u64;

@@ -16,8 +16,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Keys that no log, table or answer may show: the log test looks for this one.
-pub const ADMIN_KEY: &str = "e2e-administrator-key-0123456789abcdef";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// One stack at a time: the tests measure time, and machines have two cores.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -58,6 +56,8 @@ pub struct Stack {
     roles: BTreeMap<String, String>,
     settings: Settings,
     port: u16,
+    /// With every scope. No log, table or answer may show it: the log test looks for it.
+    pub api_key: String,
     database: Database,
     /// `None`: the database is on the server that all tests share.
     postgres: Option<Postgres>,
@@ -96,19 +96,19 @@ impl Stack {
     ) -> Self {
         let dir = TempDir::new("stack");
         let port = free_port();
-        std::fs::write(dir.path().join("admin-key"), ADMIN_KEY).unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let settings = settings
             .set("database.url", &database.url)
             .set("keys.master_key_file", path("master-key"))
-            .set("api.admin_key_file", path("admin-key"))
             .set("api.listen", format!("127.0.0.1:{port}"))
             .set("api.public_url", format!("http://127.0.0.1:{port}"))
             .set("outbox.dir", path("outbox"));
-        let (processes, roles) = (BTreeMap::new(), BTreeMap::new());
-        let stack = Self { processes, roles, settings, port, database, postgres, dir, _turn: turn };
+        let (processes, roles, api_key) = (BTreeMap::new(), BTreeMap::new(), String::new());
+        let mut stack =
+            Self { processes, roles, settings, port, api_key, database, postgres, dir, _turn: turn };
         stack.operate(&["keys", "generate", &stack.dir.path().join("master-key").display().to_string()]);
         stack.operate(&["migrate"]);
+        stack.api_key = stack.operate(&["api-key", "add", "e2e", "--scopes", "all"]).trim().to_owned();
         stack
     }
 
@@ -200,9 +200,9 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The administrator.
+    /// A program that may do everything but manage users and keys.
     pub fn client(&self) -> Client {
-        Client::new(&self.url(), ADMIN_KEY)
+        Client::new(&self.url(), &self.api_key)
     }
 
     pub fn pool(&self) -> &PgPool {

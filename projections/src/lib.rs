@@ -26,6 +26,7 @@ mod parking;
 mod projection;
 mod rebuild;
 pub mod recipients;
+pub mod security_events;
 mod streams;
 pub mod subscribers;
 pub mod templates;

@@ -1,6 +1,6 @@
 //! Configuration: `config.default.toml`, then a file, then the environment.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use eventstore::keys::MasterKey;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
@@ -16,7 +16,6 @@ const PREFIX: &str = "POSTLEDGER_";
 /// Set by tests and scripts under the same prefix; no settings.
 const NOT_SETTINGS: &[&str] =
     &["test_postgres", "test_python", "test_binary", "test_kafka", "test_kafka_node", "test_kafka_script"];
-const ADMIN_KEY_MIN_BYTES: usize = 32;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +61,6 @@ pub struct Keys {
 pub struct Api {
     pub listen: SocketAddr,
     pub public_url: String,
-    pub admin_key_file: PathBuf,
     pub import_max_bytes: u64,
 }
 
@@ -117,7 +115,7 @@ impl Config {
         let send = &self.send;
         ensure!(
             self.api.listen.ip().is_loopback(),
-            "api.listen must be a loopback address until sign-in exists"
+            "api.listen must be a loopback address: requests have no rate limits yet; put a proxy before it"
         );
         ensure!(
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
@@ -171,17 +169,6 @@ impl Config {
             format!("keys.master_key_file: {file} can't be read; `postledger keys generate {file}` makes one")
         })?;
         MasterKey::from_hex(&hex).with_context(|| format!("keys.master_key_file: {}", file.display()))
-    }
-
-    pub fn admin_key(&self) -> anyhow::Result<String> {
-        let file = &self.api.admin_key_file;
-        let key = std::fs::read_to_string(file)
-            .with_context(|| format!("api.admin_key_file: {} can't be read", file.display()))?;
-        let key = key.trim().to_owned();
-        if key.len() < ADMIN_KEY_MIN_BYTES {
-            bail!("api.admin_key_file: the key needs at least {ADMIN_KEY_MIN_BYTES} characters");
-        }
-        Ok(key)
     }
 }
 

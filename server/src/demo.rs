@@ -46,7 +46,9 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         .with_context(|| format!("no stack is up, it seems: {} can't be read", args.stack.display()))?;
     let stack: Stack = serde_json::from_slice(&file)
         .with_context(|| format!("{} is no stack file", args.stack.display()))?;
-    let api = Client::new(&stack.url, &stack.admin_api_key)?;
+    let marketer = stack.users.iter().find(|user| user.roles.iter().any(|role| role == "marketer"));
+    let marketer = marketer.context("the stack has no user with the role marketer")?;
+    let api = Client::sign_in(&stack.url, &marketer.email, &marketer.password).await?;
     let edition =
         if args.once { String::new() } else { format!(" {}", api.server_time().await?.format("%F %T")) };
     Story { api, stack, edition, sent_any: false }.play().await

@@ -1,5 +1,6 @@
 //! `postledger`: one binary, roles by name.
 
+mod accounts;
 mod config;
 mod demo;
 mod import;
@@ -47,10 +48,20 @@ enum Command {
         #[command(subcommand)]
         command: operate::Kafka,
     },
-    /// Keys outside the database.
+    /// The master key, outside the database, and those that sign access tokens.
     Keys {
         #[command(subcommand)]
         command: operate::Keys,
+    },
+    /// People who sign in.
+    User {
+        #[command(subcommand)]
+        command: accounts::User,
+    },
+    /// Keys of programs.
+    ApiKey {
+        #[command(subcommand)]
+        command: accounts::ApiKey,
     },
     /// Play the main job on a running stack.
     Demo(demo::DemoArgs),
@@ -75,7 +86,10 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let config = || Config::load(&cli.config, cli.kafka.as_deref());
     match cli.command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
-        Command::Keys { command } => operate::keys(command),
+        Command::Keys { command: operate::Keys::Generate { file } } => operate::generate(&file),
+        Command::Keys { command: operate::Keys::Rotate } => runtime.block_on(accounts::rotate(config()?)),
+        Command::User { command } => runtime.block_on(accounts::user(config()?, command)),
+        Command::ApiKey { command } => runtime.block_on(accounts::api_key(config()?, command)),
         Command::Serve(args) => {
             let config = config()?;
             telemetry::start(&config.log)?;

@@ -42,15 +42,11 @@ pub enum Kafka {
 pub enum Keys {
     /// Make a master key in a new file that only its owner can read.
     Generate { file: PathBuf },
+    /// Make a new key for access tokens. It signs a minute from now; the old one verifies until its last token is over.
+    Rotate,
 }
 
-pub fn keys(command: Keys) -> anyhow::Result<()> {
-    match command {
-        Keys::Generate { file } => generate(&file),
-    }
-}
-
-fn generate(file: &Path) -> anyhow::Result<()> {
+pub fn generate(file: &Path) -> anyhow::Result<()> {
     let secret = eventstore::keys::random_secret()?;
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut new =

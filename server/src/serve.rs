@@ -4,8 +4,9 @@ use crate::config::Config;
 use anyhow::Context;
 use clap::ValueEnum;
 use commands::{Commands, MailerNames};
+use eventstore::Store;
 use eventstore::sequencer::Sequencer;
-use eventstore::{Store, service_keys};
+use eventstore::service_keys::{self, ServiceKey};
 use kafka::{Carrier, Relay, Topics};
 use mail::{LinkKey, LinkKeys, Links};
 use projections::Embedded;
@@ -213,7 +214,7 @@ async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
 
 async fn link_keys(store: &Store) -> anyhow::Result<LinkKeys> {
     let keys = service_keys::load(&store.pool, &store.master, LINK_KEYS).await?;
-    let key = |(kid, secret): (String, eventstore::keys::Secret)| LinkKey { kid, secret: *secret };
+    let key = |key: ServiceKey| LinkKey { kid: key.kid, secret: *key.secret };
     Ok(LinkKeys::new(keys.into_iter().map(key).collect())?)
 }
 
@@ -258,17 +259,19 @@ fn router(
     link_keys: Arc<LinkKeys>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<axum::Router> {
-    let public_url = config.api.public_url.parse().context("api.public_url")?;
-    let admin_key = api::AdminKey::new(&config.admin_key()?).context("api.admin_key_file")?;
+    let public_url: api::PublicUrl = config.api.public_url.parse().context("api.public_url")?;
+    let (pool, master) = (commands.store.pool.clone(), commands.store.master.clone());
+    let access_keys = Arc::new(api::AccessKeys::new(pool, master, public_url.as_str()));
     Ok(api::router(api::Deps {
         pool: commands.store.pool.clone(),
         commands: commands.clone(),
         link_keys,
+        access_keys,
         config: api::ApiConfig {
             postal_address: config.postal_address(),
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
-            ..api::ApiConfig::new(public_url, admin_key)
+            ..api::ApiConfig::new(public_url)
         },
         shutdown,
     }))

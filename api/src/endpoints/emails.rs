@@ -16,6 +16,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::{CampaignPatch, NewCampaign};
 use domain::CampaignId;
+use domain::access::Scope;
 use domain::campaign::{Manifest, OnUnknown};
 use projections::campaigns::{self, Campaign};
 use projections::{CampaignReport, Campaigns};
@@ -33,12 +34,12 @@ const MODELS: Models = &[&Campaigns, &CampaignReport];
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .command(Access::Admin, routes!(create))
-        .query(Access::Admin, routes!(list))
-        .query(Access::Admin, routes!(get))
-        .command(Access::Admin, routes!(change))
-        .command(Access::Admin, routes!(delete))
-        .command(Access::Admin, routes!(duplicate))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(create))
+        .query(Access::Scope(Scope::EmailsRead), routes!(list))
+        .query(Access::Scope(Scope::EmailsRead), routes!(get))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(change))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(delete))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(duplicate))
 }
 
 /// What becomes of a recipient whose hand-over has no known end.

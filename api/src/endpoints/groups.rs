@@ -15,6 +15,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::GroupPatch;
 use domain::GroupId;
+use domain::access::Scope;
 use projections::groups::{self, Group};
 use projections::{GroupMembers, Groups};
 use serde::{Deserialize, Serialize};
@@ -28,11 +29,11 @@ const MODELS: Models = &[&Groups, &GroupMembers];
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .command(Access::Admin, routes!(create))
-        .query(Access::Admin, routes!(list))
-        .query(Access::Admin, routes!(get))
-        .command(Access::Admin, routes!(change))
-        .command(Access::Admin, routes!(delete))
+        .command(Access::Scope(Scope::GroupsWrite), routes!(create))
+        .query(Access::Scope(Scope::GroupsRead), routes!(list))
+        .query(Access::Scope(Scope::GroupsRead), routes!(get))
+        .command(Access::Scope(Scope::GroupsWrite), routes!(change))
+        .command(Access::Scope(Scope::GroupsWrite), routes!(delete))
 }
 
 #[derive(Deserialize, ToSchema)]

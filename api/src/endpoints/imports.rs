@@ -5,7 +5,7 @@ use crate::body::{Bare, media_type};
 use crate::context;
 use crate::csv_rows;
 use crate::input::fields::Fields;
-use crate::input::params::{Ids, PageParams, Params, given, group, limit, word};
+use crate::input::params::{Ids, PageParams, Params, before, given, group, limit, word};
 use crate::input::position::Position;
 use crate::problem::ApiError;
 use crate::respond::{self, List};
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use commands::imports::{ImportRequest, ImportStatus, ImportedStatus, RejectedRow};
 use domain::ImportId;
+use domain::access::Scope;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -29,11 +30,11 @@ const ROWS_AT_ONCE: i64 = 1_000;
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .add(Access::Admin, Kind::Upload, routes!(start))
-        .query(Access::Admin, routes!(list))
-        .query(Access::Admin, routes!(get))
-        .command(Access::Admin, routes!(cancel))
-        .query(Access::Admin, routes!(rejected))
+        .add(Access::Scope(Scope::SubscribersWrite), Kind::Upload, routes!(start))
+        .query(Access::Scope(Scope::SubscribersRead), routes!(list))
+        .query(Access::Scope(Scope::SubscribersRead), routes!(get))
+        .command(Access::Scope(Scope::SubscribersWrite), routes!(cancel))
+        .query(Access::Scope(Scope::SubscribersRead), routes!(rejected))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -167,14 +168,11 @@ async fn list(
     position: Position,
     Params(page): Params<PageParams>,
 ) -> Result<Json<List<ImportView>>, ApiError> {
-    let limit = limit(&page.limit)?;
-    let before = given(&page.cursor).map(Uuid::try_parse).transpose();
-    let before = before.map_err(|_| ApiError::invalid("cursor", "is not a cursor that a list gave"))?;
+    let (limit, before) = (limit(&page.limit)?, before(&page.cursor)?);
     position.wait(&app, &[]).await?;
-    // A page that is full may be the last one: then the next is empty.
     let imports = app.commands.imports(limit, before).await?;
-    let is_full = i64::try_from(imports.len()).is_ok_and(|length| length == limit);
-    let next_cursor = imports.last().filter(|_| is_full).map(|last| last.import_id.simple().to_string());
+    let ids: Vec<ImportId> = imports.iter().map(|import| import.import_id).collect();
+    let next_cursor = respond::next_cursor(&ids, limit);
     Ok(Json(List { items: imports.into_iter().map(ImportView::from).collect(), next_cursor }))
 }
 

@@ -11,6 +11,7 @@ use crate::state::App;
 use axum::extract::State;
 use axum::response::Response;
 use commands::CommandError;
+use domain::access::Scope;
 use domain::consent::Consent;
 use domain::{GroupId, SubscriberId};
 use futures::TryFutureExt;
@@ -23,7 +24,9 @@ use uuid::Uuid;
 const STAFF: &str = "staff";
 
 pub(super) fn routes(app: &App) -> Routes {
-    Routes::new(app).command(Access::Admin, routes!(join)).command(Access::Admin, routes!(leave))
+    Routes::new(app)
+        .command(Access::Scope(Scope::SubscribersWrite), routes!(join))
+        .command(Access::Scope(Scope::SubscribersWrite), routes!(leave))
 }
 
 #[derive(Deserialize, ToSchema)]

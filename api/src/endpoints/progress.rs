@@ -10,13 +10,14 @@ use crate::streams::Stream;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use domain::CampaignId;
+use domain::access::Scope;
 use projections::campaign_report;
 use std::convert::Infallible;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(super) fn routes(app: &App) -> Routes {
-    Routes::new(app).query(Access::Admin, routes!(progress))
+    Routes::new(app).query(Access::Scope(Scope::ReportsRead), routes!(progress))
 }
 
 /// Follow a campaign's progress

@@ -12,6 +12,7 @@ use crate::streams::Stream;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use domain::access::Scope;
 use domain::{CampaignId, SubscriberId};
 use http::{HeaderMap, header};
 use projections::recipients::{self, Pages, Recipient, RecipientState};
@@ -25,7 +26,7 @@ const MODELS: Models = &[&Recipients, &Subscribers, &CampaignReport];
 const COLUMNS: [&str; 6] = ["subscriber_id", "address", "state", "reason", "dispatch_id", "authorized_by"];
 
 pub(super) fn routes(app: &App) -> Routes {
-    Routes::new(app).query(Access::Admin, routes!(list))
+    Routes::new(app).query(Access::Scope(Scope::RecipientsRead), routes!(list))
 }
 
 #[derive(Deserialize, IntoParams)]

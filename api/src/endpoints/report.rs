@@ -8,6 +8,7 @@ use crate::state::App;
 use axum::Json;
 use axum::extract::State;
 use domain::CampaignId;
+use domain::access::Scope;
 use projections::CampaignReport;
 use projections::campaign_report::{self, Report};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 pub(super) const MODELS: Models = &[&CampaignReport];
 
 pub(super) fn routes(app: &App) -> Routes {
-    Routes::new(app).query(Access::Admin, routes!(get))
+    Routes::new(app).query(Access::Scope(Scope::ReportsRead), routes!(get))
 }
 
 /// Always `planned` is the sum of `pending`, `accepted`, `suppressed`, `rejected`, `unknown` and `cancelled`; of a

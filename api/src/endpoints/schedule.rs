@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::CampaignId;
+use domain::access::Scope;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -19,11 +20,11 @@ use uuid::Uuid;
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .command(Access::Admin, routes!(schedule))
-        .command(Access::Admin, routes!(unschedule))
-        .command(Access::Admin, routes!(pause))
-        .command(Access::Admin, routes!(resume))
-        .command(Access::Admin, routes!(cancel))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(schedule))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(unschedule))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(pause))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(resume))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(cancel))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::{SubscriberPatch, attributes::Attributes};
+use domain::access::Scope;
 use domain::consent::Consent;
 use domain::{EmailAddress, Personal, SubscriberId};
 use eventstore::StoreError;
@@ -34,10 +35,10 @@ const MODELS: Models = &[&Subscribers, &Groups];
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .command(Access::Admin, routes!(create))
-        .query(Access::Admin, routes!(list))
-        .query(Access::Admin, routes!(get))
-        .command(Access::Admin, routes!(change))
+        .command(Access::Scope(Scope::SubscribersWrite), routes!(create))
+        .query(Access::Scope(Scope::SubscribersRead), routes!(list))
+        .query(Access::Scope(Scope::SubscribersRead), routes!(get))
+        .command(Access::Scope(Scope::SubscribersWrite), routes!(change))
 }
 
 #[derive(Deserialize, ToSchema)]

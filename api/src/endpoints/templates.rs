@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::TemplateId;
+use domain::access::Scope;
 use domain::template::{Body, Content};
 use projections::Templates;
 use projections::templates::{self, Template, TemplateSummary};
@@ -29,12 +30,12 @@ const MODELS: Models = &[&Templates];
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .command(Access::Admin, routes!(create))
-        .query(Access::Admin, routes!(list))
-        .query(Access::Admin, routes!(get))
-        .command(Access::Admin, routes!(replace))
-        .command(Access::Admin, routes!(delete))
-        .add(Access::Admin, Kind::Plain, routes!(preview::preview))
+        .command(Access::Scope(Scope::TemplatesWrite), routes!(create))
+        .query(Access::Scope(Scope::TemplatesRead), routes!(list))
+        .query(Access::Scope(Scope::TemplatesRead), routes!(get))
+        .command(Access::Scope(Scope::TemplatesWrite), routes!(replace))
+        .command(Access::Scope(Scope::TemplatesWrite), routes!(delete))
+        .add(Access::Scope(Scope::SubscribersRead), Kind::Plain, routes!(preview::preview))
 }
 
 /// A template, whole. Exactly one of `html` and `mjml` is given.

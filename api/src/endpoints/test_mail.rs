@@ -14,6 +14,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use domain::access::Scope;
 use domain::dispatch::State as RecipientState;
 use domain::transactional::{TestMail, Transactional};
 use domain::{DispatchId, TemplateId};
@@ -27,7 +28,9 @@ use uuid::Uuid;
 const MODELS: Models = &[];
 
 pub(super) fn routes(app: &App) -> Routes {
-    Routes::new(app).command(Access::Admin, routes!(send)).query(Access::Admin, routes!(get))
+    Routes::new(app)
+        .command(Access::Scope(Scope::TemplatesWrite), routes!(send))
+        .query(Access::Scope(Scope::SubscribersRead), routes!(get))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -79,6 +79,12 @@ pub(crate) fn slice(of: &Option<String>, cursor: &Option<String>) -> Result<Slic
     Ok(Slice::new(cursor, limit))
 }
 
+/// For lists by falling id: the last page's last.
+pub(crate) fn before(cursor: &Option<String>) -> Result<Option<Uuid>, ApiError> {
+    let before = given(cursor).map(Uuid::try_parse).transpose();
+    before.map_err(|_| ApiError::invalid("cursor", "is not a cursor that a list gave"))
+}
+
 pub(crate) fn group(group: &Option<String>) -> Result<Option<GroupId>, ApiError> {
     let id = given(group).map(Uuid::try_parse).transpose();
     id.map_err(|_| ApiError::invalid("group", "is not the id of a group"))

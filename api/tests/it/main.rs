@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+mod auth;
 mod bodies;
 mod conventions;
 mod emails;
@@ -25,3 +26,4 @@ mod subscribers;
 mod support;
 mod templates;
 mod test_mail;
+mod users;

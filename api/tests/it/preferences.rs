@@ -214,7 +214,7 @@ async fn a_reader_can_leave_while_all_other_connections_are_taken(pool: PgPool) 
     let few = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(200));
     let few = few.connect_with((*pool.connect_options()).clone()).await.unwrap();
     let taken = few.acquire().await.unwrap();
-    let busy = TestApp::over(few, pool, |_| {});
+    let busy = TestApp::over(few, pool, |_| {}).await;
     busy.get(&format!("/groups/{group}")).send().await.problem(503);
     let [token, other] = readers.map(|reader| app.token(reader, Some(group)));
     busy.get("/preferences").bearer(&token).send().await.ok(200);

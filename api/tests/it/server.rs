@@ -1,6 +1,6 @@
 //! Over a socket, as it is served.
 
-use crate::support::{KEY, TestApp};
+use crate::support::TestApp;
 use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,8 +54,10 @@ async fn a_connection_serves_one_request_after_another(pool: PgPool) {
             "{answer}"
         );
     }
-    let post =
-        format!("POST /groups HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json");
+    let post = format!(
+        "POST /groups HTTP/1.1\r\nAuthorization: Bearer {}\r\nContent-Type: application/json",
+        app.admin
+    );
     assert!(ask(&mut stream, &post, "{\"name\":\"x\"}").await.starts_with("HTTP/1.1 201"));
 }
 
@@ -92,7 +94,8 @@ async fn what_is_under_way_is_finished_and_nothing_new_is_taken(pool: PgPool) {
     // Its head is there, its body is not.
     let mut busy = TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /groups HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{{\"name\""
+        "POST /groups HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{{\"name\"",
+        app.admin
     );
     busy.write_all(head.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;

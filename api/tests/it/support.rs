@@ -1,10 +1,12 @@
 //! One API with everything that fills its read models, and requests as a client writes them.
 
-use api::{AdminKey, ApiConfig, Deps};
+use api::{AccessClaims, AccessKeys, ApiConfig, Deps};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use commands::{Commands, MailerNames, Timing};
+use commands::{Commands, Context, MailerNames, NewApiKey, NewUser, Password, Passwords, Timing};
+use domain::EmailAddress;
+use domain::access::{Role, Scope};
 use eventstore::keys::MasterKey;
 use eventstore::sequencer::Sequencer;
 use eventstore::{Store, clock};
@@ -18,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-pub const KEY: &str = "test-admin-key-0123456789";
+pub const PASSWORD: &str = "correct horse battery staple";
 pub const ORIGIN: &str = "https://mail.example.org";
 const MASTER: &str = "5f0e1d2c3b4a59687786a5b4c3d2e1f0f1e2d3c4b5a697887766554433221100";
 const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -28,6 +30,9 @@ pub struct TestApp {
     pub pool: PgPool,
     pub commands: Commands,
     pub links: Arc<LinkKeys>,
+    pub access_keys: Arc<AccessKeys>,
+    /// An administrator's access token: what calls bear unless they say otherwise.
+    pub admin: String,
     pub shutdown: CancellationToken,
     _stop: Option<DropGuard>,
 }
@@ -55,31 +60,52 @@ impl TestApp {
 
     /// Nothing fills the read models.
     pub async fn without_projectors(pool: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
-        Self::over(pool.clone(), pool, change)
+        Self::over(pool.clone(), pool, change).await
     }
 
     /// With connections of their own for opt-outs.
-    pub fn over(pool: PgPool, opt_outs: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
+    pub async fn over(pool: PgPool, opt_outs: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        Self::build(pool, opt_outs, Passwords::default(), change).await
+    }
+
+    /// With other bounds on the hashing of passwords.
+    pub async fn with_passwords(pool: PgPool, passwords: Passwords) -> Self {
+        Self::build(pool.clone(), pool, passwords, |_| {}).await
+    }
+
+    async fn build(
+        pool: PgPool,
+        opt_outs: PgPool,
+        passwords: Passwords,
+        change: impl FnOnce(&mut ApiConfig),
+    ) -> Self {
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(MASTER).unwrap()));
         let timing = Timing { window: Duration::from_millis(200), margin: Duration::from_millis(50) };
-        let commands = Commands::new(store, opt_outs, timing, MailerNames::of(["outbox", "null"]));
+        let opt_out_pool = opt_outs.clone();
+        let mut commands = Commands::new(store, opt_outs, timing, MailerNames::of(["outbox", "null"]));
+        commands.passwords = Arc::new(passwords);
         let links = Arc::new(LinkKeys::new(vec![LinkKey { kid: "t-1".into(), secret: [7; 32] }]).unwrap());
-        let mut config = ApiConfig::new(ORIGIN.parse().unwrap(), AdminKey::new(KEY).unwrap());
+        let access_keys = Arc::new(AccessKeys::new(pool.clone(), commands.store.master.clone(), ORIGIN));
+        // By other connections: a test may have taken all of those.
+        let signer = AccessKeys::new(opt_out_pool, commands.store.master.clone(), ORIGIN);
+        let admin = administrators_token(&signer).await;
+        let mut config = ApiConfig::new(ORIGIN.parse().unwrap());
         change(&mut config);
         let shutdown = CancellationToken::new();
         let router = api::router(Deps {
             commands: commands.clone(),
             pool: pool.clone(),
             link_keys: links.clone(),
+            access_keys: access_keys.clone(),
             config,
             shutdown: shutdown.clone(),
         });
-        Self { router, pool, commands, links, shutdown, _stop: None }
+        Self { router, pool, commands, links, access_keys, admin, shutdown, _stop: None }
     }
 
     pub fn call(&self, method: Method, path: &str) -> Call {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        Call { router: self.router.clone(), request }.bearer(KEY)
+        Call { router: self.router.clone(), request }.bearer(&self.admin)
     }
 
     pub fn get(&self, path: &str) -> Call {
@@ -133,6 +159,32 @@ impl TestApp {
         self.links.sign_preference(&claims).unwrap()
     }
 
+    /// A user with the password [`PASSWORD`].
+    pub async fn user(&self, email: &str, roles: &[Role]) -> Uuid {
+        let password = Password::new(PASSWORD.into()).unwrap();
+        let new = NewUser { email: EmailAddress::parse(email).unwrap(), roles: roles.to_vec(), password };
+        let done = self.commands.add_user(&Context::system("test"), new).await.unwrap();
+        done.answer["user_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub async fn api_key(&self, scopes: &[Scope]) -> String {
+        let new = NewApiKey { name: "test".into(), scopes: scopes.to_vec(), expires_at: None };
+        self.commands.make_api_key(&Context::system("test"), new).await.unwrap().1.text.to_string()
+    }
+
+    pub async fn try_login(&self, email: &str, password: &str) -> Answer {
+        let login = json!({ "email": email, "password": password });
+        self.post("/auth/login").anonymous().json(login).send().await
+    }
+
+    pub async fn login(&self, email: &str) -> Tokens {
+        self.try_login(email, PASSWORD).await.tokens()
+    }
+
+    pub async fn refresh(&self, token: &str) -> Answer {
+        self.post("/auth/refresh").anonymous().json(json!({ "refresh_token": token })).send().await
+    }
+
     pub async fn group(&self, name: &str) -> Uuid {
         self.post("/groups").json(json!({ "name": name })).send().await.id("group_id")
     }
@@ -153,6 +205,18 @@ impl TestApp {
         let draft = json!({ "template": template, "group": group });
         self.post("/emails").json(draft).send().await.id("campaign_id")
     }
+}
+
+/// Of somebody without a session: good for every route that does not ask for it.
+async fn administrators_token(keys: &AccessKeys) -> String {
+    let (user, session) = (Uuid::from_u128(90), Uuid::from_u128(91));
+    keys.sign(&AccessClaims { user, session, roles: vec![Role::Admin] }).await.unwrap()
+}
+
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
 }
 
 /// One request.
@@ -241,6 +305,15 @@ impl Answer {
     pub fn id(&self, field: &str) -> Uuid {
         assert!(self.status.is_success(), "{self:?}");
         self.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {self:?}")).parse().unwrap()
+    }
+
+    #[track_caller]
+    pub fn tokens(&self) -> Tokens {
+        assert_eq!(self.status, 200, "{self:?}");
+        let body = self.json();
+        assert_eq!((&body["token_type"], &body["expires_in"]), (&json!("Bearer"), &json!(600)));
+        let token = |name: &str| body[name].as_str().unwrap().to_owned();
+        Tokens { access: token("access_token"), refresh: token("refresh_token") }
     }
 
     #[track_caller]

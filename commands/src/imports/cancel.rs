@@ -1,5 +1,6 @@
+use super::REASON_CANCELLED;
 use super::lease::drop_spool;
-use super::{REASON_CANCELLED, idempotent};
+use crate::idempotent;
 use crate::{CommandError, Commands, Context};
 use domain::ImportId;
 use eventstore::Done;

@@ -16,7 +16,6 @@ mod columns;
 mod consent;
 mod decide;
 mod header;
-mod idempotent;
 mod inspect;
 mod lease;
 mod people;

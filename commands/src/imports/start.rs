@@ -6,7 +6,8 @@
 
 use super::inspect::Inspector;
 use super::lease::drop_upload;
-use super::{BODY_MAX_BYTES, CHUNK_BYTES, CONSENT_SOURCE_MAX_BYTES, NAME_MAX_BYTES, idempotent, spool};
+use super::{BODY_MAX_BYTES, CHUNK_BYTES, CONSENT_SOURCE_MAX_BYTES, NAME_MAX_BYTES, spool};
+use crate::idempotent;
 use crate::{CommandError, Commands, Context};
 use aws_lc_rs::hmac;
 use bytes::Bytes;

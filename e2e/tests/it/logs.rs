@@ -28,11 +28,14 @@ async fn what_is_personal_or_secret_is_in_no_log_no_table_and_no_error() {
     let link = send(&stack, &api, group, &mut errors).await;
     let token = link.split_once("token=").unwrap().1.to_owned();
     opt_out(&api, &link, &mut errors).await;
+    let given = sign_in(&stack, &api, &mut errors).await;
     stack.terminate("server", Duration::from_secs(30)).await;
 
     let signature = token.rsplit_once('.').unwrap().1;
     let mut secrets: Vec<String> = CANARIES.iter().map(|canary| (*canary).to_owned()).collect();
-    secrets.extend([signature.to_lowercase(), "e2e-administrator-key".to_owned()]);
+    secrets.extend([signature.to_lowercase(), stack.api_key.to_lowercase()]);
+    // Of a JWT the signature alone is a secret.
+    secrets.extend(given.iter().map(|token| token.rsplit('.').next().unwrap().to_lowercase()));
     let log = std::fs::read_to_string(stack.log_file("server")).unwrap();
     assert!(log.lines().count() > 500, "so much is not logged: nothing was proved");
     assert_eq!(found("the log", &log, &secrets), [""; 0]);
@@ -128,6 +131,45 @@ async fn opt_out(api: &Client, link: &str, errors: &mut Vec<String>) {
     errors.push(api.with_bearer(forged).query("/preferences").await.expect(401).body);
     let nonsense = json!({ "global": "kanarienvogel.7f3a" });
     errors.push(reader.post("/emails/unsubscribe", &nonsense).await.expect(422).body);
+}
+
+/// As somebody whose address, password and browser are telling; answers what they were given.
+async fn sign_in(stack: &Stack, api: &Client, errors: &mut Vec<String>) -> Vec<String> {
+    let password = stack.dir().join("password");
+    std::fs::write(&password, "Zeisig-Stieglitz singt").unwrap();
+    let password = password.display().to_string();
+    let staff = "staff.kanarienvogel.7f3a@canary-domain.example";
+    stack.operate(&["user", "add", staff, "--roles", "admin", "--password-file", &password]);
+    let public = api.anonymous();
+    let post = async |path: &str, body: Value| {
+        let request = public.request(Method::POST, path).header("User-Agent", "Canary-Agent/9");
+        public.send(request.json(&body)).await.unwrap()
+    };
+    let login = |password: &str| json!({ "email": staff, "password": password });
+    errors.push(post("/auth/login", login("Girlitz-Gimpel")).await.expect(401).body);
+    errors.push(
+        post("/auth/login", json!({ "email": ADDRESS, "password": ["Girlitz-Gimpel"] }))
+            .await
+            .expect(422)
+            .body,
+    );
+    let first: Value = post("/auth/login", login("Zeisig-Stieglitz singt")).await.expect(200).json();
+    let second: Value =
+        post("/auth/refresh", json!({ "refresh_token": first["refresh_token"] })).await.expect(200).json();
+    let given = |tokens: &Value, name: &str| tokens[name].as_str().unwrap().to_owned();
+    let staff = api.with_bearer(&given(&second, "access_token"));
+    let key = json!({ "name": "e2e", "scopes": ["groups:read"] });
+    let key: Value =
+        staff.send(staff.request(Method::POST, "/api-keys").json(&key)).await.unwrap().expect(201).json();
+    staff.query("/users").await.expect(200);
+    errors.push(
+        post("/auth/refresh", json!({ "refresh_token": first["refresh_token"] })).await.expect(401).body,
+    );
+    let mut all = vec![given(&key, "key")];
+    for tokens in [&first, &second] {
+        all.extend([given(tokens, "access_token"), given(tokens, "refresh_token")]);
+    }
+    all
 }
 
 /// Every row of every table as text; bytes too, where they are text.

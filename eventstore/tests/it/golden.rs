@@ -5,13 +5,18 @@
 
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
+use domain::access::{Role, Scope as ApiScope};
+use domain::api_key::ApiKeyEvent;
 use domain::campaign::{CampaignEvent, Details, Manifest, OnUnknown};
 use domain::consent::{Channel, Consent, Origin, Scope};
 use domain::dispatch::{DispatchEvent, Refusal};
 use domain::group::GroupEvent;
+use domain::session::{EndReason, Refusal as SignInRefusal, SessionEvent};
 use domain::subscriber::SubscriberEvent;
 use domain::template::{Body, Content, TemplateEvent};
 use domain::transactional::{TestMail, TransactionalEvent};
+use domain::user::UserEvent;
+use domain::visit::Visit;
 use domain::{AddressHash, Event, Personal};
 use eventstore::{LogEvent, canonical, decode};
 use serde::{Deserialize, Serialize};
@@ -205,6 +210,42 @@ fn transactional() -> Vec<TransactionalEvent> {
     ]
 }
 
+fn user() -> Vec<UserEvent> {
+    vec![
+        UserEvent::Added {
+            address: sealed("address"),
+            address_hash: AddressHash([7; 32]),
+            hash_key_id: "k".into(),
+            roles: vec![Role::Admin, Role::Auditor],
+        },
+        UserEvent::RolesChanged { roles: vec![Role::Marketer, Role::Analyst] },
+        UserEvent::PasswordSet {},
+        UserEvent::Disabled {},
+        UserEvent::Enabled {},
+    ]
+}
+
+fn session() -> Vec<SessionEvent> {
+    let visit =
+        || Visit { source_address: Some(sealed("source_address")), user_agent: Some(sealed("user_agent")) };
+    vec![
+        SessionEvent::Started { user_id: id(6), visit: visit() },
+        SessionEvent::SignInFailed {
+            user_id: Some(id(6)),
+            reason: SignInRefusal::WrongPassword,
+            visit: visit(),
+        },
+        SessionEvent::Refreshed { visit: visit() },
+        SessionEvent::ReuseDetected { visit: visit() },
+        SessionEvent::Ended { reason: EndReason::TokenReused },
+    ]
+}
+
+fn api_key() -> Vec<ApiKeyEvent> {
+    let scopes = vec![ApiScope::GroupsRead, ApiScope::EmailsWrite];
+    vec![ApiKeyEvent::Made { name: "shop".into(), scopes, expires_at: Some(time()) }, ApiKeyEvent::Revoked {}]
+}
+
 /// Compares each sample with its file and reads the file back; returns the files' names.
 fn check<A>(samples: Vec<A::Event>) -> BTreeSet<String>
 where
@@ -256,6 +297,9 @@ fn every_event_has_its_golden_file_and_every_file_its_reader() {
     names.append(&mut check::<domain::campaign::Campaign>(campaign()));
     names.append(&mut check::<domain::dispatch::Dispatch>(dispatch()));
     names.append(&mut check::<domain::transactional::Transactional>(transactional()));
+    names.append(&mut check::<domain::user::User>(user()));
+    names.append(&mut check::<domain::session::Session>(session()));
+    names.append(&mut check::<domain::api_key::ApiKey>(api_key()));
     names.append(&mut check::<Probe>(vec![ProbeEvent::Measured { celsius: 20 }]));
     names.insert("ProbeMeasured@0.9.json".into());
     let files: BTreeSet<String> =
@@ -284,6 +328,9 @@ fn every_variant_has_a_sample() {
     named(campaign());
     named(dispatch());
     named(transactional());
+    named(user());
+    named(session());
+    named(api_key());
 }
 
 /// An aggregate of the tests alone, whose event was stored in Fahrenheit once.

@@ -8,7 +8,21 @@ use serde::Deserialize;
 pub struct Stack {
     pub url: String,
     pub outbox_dir: PathBuf,
-    pub admin_api_key: String,
+    pub users: Vec<User>,
+}
+
+#[derive(Deserialize)]
+pub struct User {
+    pub email: String,
+    pub password: String,
+    pub roles: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Tokens {
+    pub access_token: String,
+    pub refresh_token: String,
+    pub expires_in: u64,
 }
 
 #[derive(Deserialize)]

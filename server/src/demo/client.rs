@@ -8,7 +8,9 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::answers::Tokens;
 
 const POSITION: &str = "Postledger-Position";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,7 +21,9 @@ const UPLOAD_CHUNK_BYTES: usize = 16 * 1024;
 pub struct Client {
     http: reqwest::Client,
     url: String,
-    key: String,
+    tokens: Tokens,
+    /// When the access token is half over.
+    renew_at: Instant,
     /// Of the last command: queries send it back, and so see what the command did.
     position: Option<HeaderValue>,
 }
@@ -31,9 +35,23 @@ struct Page<T> {
 }
 
 impl Client {
-    pub fn new(url: &str, key: &str) -> anyhow::Result<Self> {
+    pub async fn sign_in(url: &str, email: &str, password: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build()?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key: key.to_owned(), position: None })
+        let url = url.trim_end_matches('/').to_owned();
+        let login = json!({ "email": email, "password": password });
+        let tokens = tokens(&http, &url, "/auth/login", &login).await?;
+        let renew_at = half_life(&tokens);
+        Ok(Self { http, url, tokens, renew_at, position: None })
+    }
+
+    /// Gets the next pair of tokens in good time.
+    async fn stay_signed_in(&mut self) -> anyhow::Result<()> {
+        if Instant::now() >= self.renew_at {
+            let refresh = json!({ "refresh_token": self.tokens.refresh_token });
+            self.tokens = tokens(&self.http, &self.url, "/auth/refresh", &refresh).await?;
+            self.renew_at = half_life(&self.tokens);
+        }
+        Ok(())
     }
 
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
@@ -62,6 +80,7 @@ impl Client {
         idempotency_key: Option<&str>,
         body: &Value,
     ) -> anyhow::Result<T> {
+        self.stay_signed_in().await?;
         let request = self.command(path, idempotency_key).json(body);
         let response = send(|| request.try_clone(), &format!("POST {path}")).await?;
         self.remember_position(&response);
@@ -75,6 +94,7 @@ impl Client {
         idempotency_key: &str,
         csv: &'static [u8],
     ) -> anyhow::Result<T> {
+        self.stay_signed_in().await?;
         let request = || {
             let pieces = futures::stream::iter(csv.chunks(UPLOAD_CHUNK_BYTES).map(Ok::<_, std::io::Error>));
             let request = self.command(path, Some(idempotency_key)).header(CONTENT_TYPE, "text/csv");
@@ -100,8 +120,9 @@ impl Client {
         Ok(DateTime::parse_from_rfc2822(date)?.to_utc())
     }
 
-    async fn query(&self, path: &str) -> anyhow::Result<Response> {
-        let mut request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.key);
+    async fn query(&mut self, path: &str) -> anyhow::Result<Response> {
+        self.stay_signed_in().await?;
+        let mut request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.tokens.access_token);
         if let Some(position) = &self.position {
             request = request.header(POSITION, position);
         }
@@ -109,7 +130,7 @@ impl Client {
     }
 
     fn command(&self, path: &str, idempotency_key: Option<&str>) -> RequestBuilder {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.tokens.access_token);
         match idempotency_key {
             Some(key) => request.header("Idempotency-Key", key),
             None => request,
@@ -121,6 +142,15 @@ impl Client {
             self.position = Some(position.clone());
         }
     }
+}
+
+async fn tokens(http: &reqwest::Client, url: &str, path: &str, body: &Value) -> anyhow::Result<Tokens> {
+    let request = http.post(format!("{url}{path}")).json(body);
+    Ok(send(|| request.try_clone(), &format!("POST {path}")).await?.json().await?)
+}
+
+fn half_life(tokens: &Tokens) -> Instant {
+    Instant::now() + Duration::from_secs(tokens.expires_in / 2)
 }
 
 /// Sends until the answer is one: `Retry-After` says that the same request may succeed later.

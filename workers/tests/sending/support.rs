@@ -154,7 +154,7 @@ impl World {
     pub async fn sender(&self, mailer: Arc<Scripted>) -> Sender {
         let store = &self.commands.store;
         let keys = service_keys::load(&store.pool, &store.master, "preference").await.unwrap();
-        let keys = keys.into_iter().map(|(kid, secret)| LinkKey { kid, secret: *secret }).collect();
+        let keys = keys.into_iter().map(|key| LinkKey { kid: key.kid, secret: *key.secret }).collect();
         let settings = SenderSettings {
             chunk_max: 5,
             dispatches_at_once: 1,

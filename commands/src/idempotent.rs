@@ -1,4 +1,4 @@
-//! Idempotency keys of commands that append no event of their own.
+//! Idempotency keys of commands that own their transaction.
 
 use crate::CommandError;
 use eventstore::idempotency::{self, Earlier};
@@ -7,12 +7,12 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
 /// Whether this key was answered before, whatever the body.
-pub(super) async fn is_known(pool: &PgPool, key: &IdempotencyKey) -> Result<bool, CommandError> {
+pub(crate) async fn is_known(pool: &PgPool, key: &IdempotencyKey) -> Result<bool, CommandError> {
     Ok(idempotency::look_up(pool, key).await? != Earlier::None)
 }
 
 /// The answer that this key got for this body, if any.
-pub(super) async fn earlier(
+pub(crate) async fn earlier(
     tx: &mut PgConnection,
     key: Option<&IdempotencyKey>,
 ) -> Result<Option<Done>, CommandError> {
@@ -25,7 +25,7 @@ pub(super) async fn earlier(
 }
 
 /// Locks the key, first of all locks, then looks it up: a statement's snapshot is older than the lock that it waited for.
-pub(super) async fn take(
+pub(crate) async fn take(
     tx: &mut PgConnection,
     key: Option<&IdempotencyKey>,
 ) -> Result<Option<Done>, CommandError> {
@@ -37,8 +37,8 @@ pub(super) async fn take(
     earlier(tx, key).await
 }
 
-/// The answer, kept for repeats of the key.
-pub(super) async fn answer(
+/// The answer of a command that appends no event of its own, kept for repeats of the key.
+pub(crate) async fn answer(
     tx: &mut PgConnection,
     key: Option<&IdempotencyKey>,
     answer: Value,
@@ -46,11 +46,21 @@ pub(super) async fn answer(
 ) -> Result<Done, CommandError> {
     let epoch = feed::head(&mut *tx).await?.epoch;
     let done = Done { answer, position: PositionToken { epoch, touched: Vec::new() }, appended };
+    remember(tx, key, &done).await?;
+    Ok(done)
+}
+
+/// Keeps what was answered for repeats of the key.
+pub(crate) async fn remember(
+    tx: &mut PgConnection,
+    key: Option<&IdempotencyKey>,
+    done: &Done,
+) -> Result<(), CommandError> {
     if let Some(key) = key {
-        let kept = serde_json::to_value(&done).map_err(format_error)?;
+        let kept = serde_json::to_value(done).map_err(format_error)?;
         idempotency::remember(tx, key, &kept).await?;
     }
-    Ok(done)
+    Ok(())
 }
 
 fn format_error(error: serde_json::Error) -> CommandError {

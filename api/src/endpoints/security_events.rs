@@ -1,0 +1,147 @@
+//! What happened to users, sessions and API keys, for auditors.
+
+use crate::access::{Access, Kind, Routes};
+use crate::input::params::{PageParams, Params, slice};
+use crate::personal::Opener;
+use crate::problem::ApiError;
+use crate::respond::List;
+use crate::state::App;
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::Personal;
+use domain::access::{Role, Scope};
+use domain::api_key::{ApiKey, ApiKeyEvent};
+use domain::session::{EndReason, Refusal, Session, SessionEvent};
+use domain::user::{User, UserEvent};
+use domain::visit::Visit;
+use eventstore::{LogEvent, StoreError, decode};
+use projections::security_events;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app).add(Access::Scope(Scope::SecurityRead), Kind::Plain, routes!(list))
+}
+
+/// One event. What does not belong to it is null.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct SecurityEvent {
+    /// Its place in the log.
+    position: i64,
+    time: DateTime<Utc>,
+    #[schema(example = "SessionStarted")]
+    event: String,
+    /// The id of the user, the session or the key that it is about; of a failed sign-in its own.
+    subject: String,
+    /// Who did it.
+    #[schema(example = "user:01a2051d-0f6e-7a01-9d0c-5b8c2f3e4a71")]
+    actor: Option<String>,
+    request_id: Option<String>,
+    user_id: Option<Uuid>,
+    #[schema(value_type = Option<Vec<String>>)]
+    roles: Option<Vec<Role>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Vec<Scope>>,
+    /// Of a key.
+    name: Option<String>,
+    #[schema(value_type = Option<String>, example = "wrong_password")]
+    refusal: Option<Refusal>,
+    #[schema(value_type = Option<String>, example = "signed_out")]
+    end_reason: Option<EndReason>,
+    #[schema(example = "192.0.2.7")]
+    source_address: Option<String>,
+    user_agent: Option<String>,
+}
+
+impl SecurityEvent {
+    fn of(opener: &Opener, event: &LogEvent) -> Result<Self, ApiError> {
+        let kept = |name: &str| event.metadata[name].as_str().map(str::to_owned);
+        let mut view = Self {
+            position: event.position,
+            time: event.recorded_at,
+            event: event.event_type.clone(),
+            subject: event.aggregate_id.clone(),
+            actor: kept("actor"),
+            request_id: kept("request_id"),
+            ..Self::default()
+        };
+        match event.aggregate_type.as_str() {
+            "user" => view.tell_of_user(decode::<User>(event)?),
+            "session" => {
+                let visit = view.tell_of_session(decode::<Session>(event)?);
+                view.tell_of_visit(opener, subject(event)?, visit)?;
+            }
+            _ => view.tell_of_key(decode::<ApiKey>(event)?),
+        }
+        Ok(view)
+    }
+
+    fn tell_of_user(&mut self, event: UserEvent) {
+        match event {
+            UserEvent::Added { roles, .. } | UserEvent::RolesChanged { roles } => self.roles = Some(roles),
+            UserEvent::PasswordSet {} | UserEvent::Disabled {} | UserEvent::Enabled {} => {}
+        }
+    }
+
+    fn tell_of_session(&mut self, event: SessionEvent) -> Visit {
+        match event {
+            SessionEvent::Started { user_id, visit } => {
+                self.user_id = Some(user_id);
+                visit
+            }
+            SessionEvent::SignInFailed { user_id, reason, visit } => {
+                (self.user_id, self.refusal) = (user_id, Some(reason));
+                visit
+            }
+            SessionEvent::Refreshed { visit } | SessionEvent::ReuseDetected { visit } => visit,
+            SessionEvent::Ended { reason } => {
+                self.end_reason = Some(reason);
+                Visit::default()
+            }
+        }
+    }
+
+    fn tell_of_visit(&mut self, opener: &Opener, session: Uuid, visit: Visit) -> Result<(), ApiError> {
+        let open = |field, value: Option<Personal>| {
+            value.map(|value| opener.open(session, field, &value)).transpose()
+        };
+        self.source_address = open("source_address", visit.source_address)?;
+        self.user_agent = open("user_agent", visit.user_agent)?;
+        Ok(())
+    }
+
+    fn tell_of_key(&mut self, event: ApiKeyEvent) {
+        match event {
+            ApiKeyEvent::Made { name, scopes, .. } => (self.name, self.scopes) = (Some(name), Some(scopes)),
+            ApiKeyEvent::Revoked {} => {}
+        }
+    }
+}
+
+fn subject(event: &LogEvent) -> Result<Uuid, ApiError> {
+    let id = event.stream_id();
+    id.map_err(|error| StoreError::Format(error.to_string()).into())
+}
+
+/// List security events
+///
+/// Sign-ins and their failures, refreshes, reuse of spent tokens, changed roles and passwords, keys made and revoked. An
+/// event is here once it has its position in the log, a moment after it happened.
+#[utoipa::path(get, path = "/audit/security-events", tag = "audit", params(PageParams),
+    responses((status = 200, description = "Newest first.", body = List<SecurityEvent>),
+        (status = 422, description = "Some parameters cannot be taken.", body = crate::problem::Problem,
+            content_type = "application/problem+json")))]
+async fn list(
+    State(app): State<App>,
+    Params(page): Params<PageParams>,
+) -> Result<Json<List<SecurityEvent>>, ApiError> {
+    let page = security_events::list(&app.pool, slice(&page.limit, &page.cursor)?).await?;
+    let sessions = page.items.iter().filter(|event| event.aggregate_type == "session");
+    let sessions = sessions.map(subject).collect::<Result<Vec<_>, _>>()?;
+    let opener = Opener::of(&app, &sessions).await?;
+    let items = page.items.iter().map(|event| SecurityEvent::of(&opener, event)).collect::<Result<_, _>>()?;
+    Ok(Json(List { items, next_cursor: page.next_cursor.map(|cursor| cursor.to_string()) }))
+}

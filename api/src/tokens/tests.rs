@@ -1,0 +1,191 @@
+//! Tokens of our own and forged ones, by a ring whose secret the test knows.
+
+use super::claims::{AccessClaims, LIFE_SECONDS, TokenError};
+use super::ring::Ring;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine};
+use domain::access::Role;
+use eventstore::clock;
+use eventstore::keys::Secret;
+use eventstore::service_keys::ServiceKey;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const ISSUER: &str = "https://mail.example.org";
+
+fn key(kid: &str, byte: u8, age_seconds: i64) -> ServiceKey {
+    ServiceKey { kid: kid.into(), secret: Secret::new([byte; 32]), age_seconds }
+}
+
+fn ring() -> Ring {
+    Ring::new(vec![key("access-1", 7, 1_000)]).unwrap()
+}
+
+fn claims() -> AccessClaims {
+    AccessClaims { user: Uuid::from_u128(1), session: Uuid::from_u128(2), roles: vec![Role::Marketer] }
+}
+
+fn now() -> i64 {
+    clock::now().timestamp()
+}
+
+fn header_json() -> Value {
+    json!({ "typ": "at+jwt", "alg": "EdDSA", "kid": "access-1" })
+}
+
+fn claims_json() -> Value {
+    json!({
+        "iss": ISSUER, "aud": "postledger-api", "sub": Uuid::from_u128(1), "exp": now() + 300, "iat": now(),
+        "jti": Uuid::from_u128(3), "sid": Uuid::from_u128(2), "roles": ["marketer"],
+    })
+}
+
+fn with(mut object: Value, name: &str, value: Value) -> Value {
+    object[name] = value;
+    object
+}
+
+fn without(mut object: Value, name: &str) -> Value {
+    object.as_object_mut().unwrap().remove(name);
+    object
+}
+
+/// Signed with the ring's own key, whatever it says.
+fn signed(header: &Value, claims: &Value) -> String {
+    let part = |json: &Value| BASE64.encode(json.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let signature = BASE64.encode(pair.sign(message.as_bytes()).as_ref());
+    format!("{message}.{signature}")
+}
+
+fn verify(header: &Value, claims: &Value) -> Result<AccessClaims, TokenError> {
+    ring().verify(ISSUER, &signed(header, claims))
+}
+
+#[test]
+fn what_is_signed_is_read_again() {
+    let token = ring().sign(ISSUER, &claims(), now()).unwrap();
+    assert_eq!(ring().verify(ISSUER, &token).unwrap(), claims());
+    assert!(token.len() < 600, "{}", token.len());
+}
+
+#[test]
+fn the_tests_own_tokens_pass_before_they_are_changed() {
+    assert_eq!(verify(&header_json(), &claims_json()).unwrap(), claims());
+}
+
+#[test]
+fn no_algorithm_but_ours_passes() {
+    let algorithms = ["none", "None", "NONE", "nOnE", "", "HS256", "RS256", "ES256", "PS256", "eddsa"];
+    for alg in algorithms {
+        let header = with(header_json(), "alg", json!(alg));
+        let token = signed(&header, &claims_json());
+        let unsigned = format!("{}.", token.rsplit_once('.').unwrap().0);
+        for token in [token, unsigned] {
+            assert!(ring().verify(ISSUER, &token).is_err(), "{alg}");
+        }
+    }
+}
+
+/// The public key as the secret of an HMAC: the classic confusion of algorithms.
+#[test]
+fn the_public_key_is_no_secret_of_hs256() {
+    let jwk = serde_json::to_value(&ring().jwks()[0]).unwrap();
+    let public = BASE64.decode(jwk["x"].as_str().unwrap()).unwrap();
+    let header = with(header_json(), "alg", json!("HS256"));
+    let message =
+        format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims_json().to_string()));
+    let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &public);
+    let tag = aws_lc_rs::hmac::sign(&secret, message.as_bytes());
+    let token = format!("{message}.{}", BASE64.encode(tag.as_ref()));
+    assert!(matches!(ring().verify(ISSUER, &token), Err(TokenError::WrongKind)));
+}
+
+#[test]
+fn nothing_in_the_header_is_of_consequence() {
+    let jwk = serde_json::to_value(&ring().jwks()[0]).unwrap();
+    let injected = [
+        ("jku", json!("https://evil.example/keys")),
+        ("x5u", json!("https://evil.example/cert")),
+        ("jwk", jwk),
+        ("crit", json!(["exp"])),
+        ("cty", json!("JWT")),
+        ("typ", json!("JWT")),
+        ("typ", json!("preference+jwt")),
+        ("kid", json!("../../dev/null")),
+        ("kid", json!("access-1' OR '1'='1")),
+        ("kid", Value::Null),
+    ];
+    for (name, value) in injected {
+        assert!(verify(&with(header_json(), name, value.clone()), &claims_json()).is_err(), "{name} {value}");
+    }
+    for name in ["typ", "alg", "kid"] {
+        assert!(verify(&without(header_json(), name), &claims_json()).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn every_claim_is_required_and_checked() {
+    for name in ["iss", "aud", "sub", "exp", "iat", "jti", "sid", "roles"] {
+        assert!(verify(&header_json(), &without(claims_json(), name)).is_err(), "without {name}");
+        assert!(verify(&header_json(), &with(claims_json(), name, Value::Null)).is_err(), "null {name}");
+    }
+    let wrong = [
+        ("iss", json!("https://evil.example")),
+        ("aud", json!("preference")),
+        ("aud", json!(["postledger-api", "x"])),
+        ("sub", json!("nobody")),
+        ("roles", json!(["root"])),
+        ("exp", json!(now() - 6)),
+        ("exp", json!(now() + LIFE_SECONDS + 1)),
+        ("exp", json!("soon")),
+        ("iat", json!(now() + 7)),
+        ("nbf", json!(now() + 7)),
+    ];
+    for (name, value) in wrong {
+        assert!(verify(&header_json(), &with(claims_json(), name, value.clone())).is_err(), "{name} {value}");
+    }
+}
+
+#[test]
+fn clocks_may_differ_by_five_seconds() {
+    let over = |ago: i64| {
+        let claims = with(claims_json(), "iat", json!(now() - 300));
+        verify(&header_json(), &with(claims, "exp", json!(now() - ago)))
+    };
+    assert!(over(3).is_ok());
+    assert!(matches!(over(7), Err(TokenError::Time)));
+    assert!(verify(&header_json(), &with(claims_json(), "iat", json!(now() + 3))).is_ok());
+}
+
+#[test]
+fn a_changed_or_foreign_token_is_refused() {
+    let token = ring().sign(ISSUER, &claims(), now()).unwrap();
+    let foreign = Ring::new(vec![key("access-1", 8, 1_000)]).unwrap();
+    assert!(matches!(foreign.verify(ISSUER, &token), Err(TokenError::Signature)));
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let admin = BASE64.encode(with(claims_json(), "roles", json!(["admin"])).to_string());
+    let forged = format!("{}.{admin}.{signature}", message.split_once('.').unwrap().0);
+    assert!(matches!(ring().verify(ISSUER, &forged), Err(TokenError::Signature)));
+    for nonsense in ["", ".", "..", "a.b.c", message, &"x".repeat(5_000)] {
+        assert!(ring().verify(ISSUER, nonsense).is_err());
+    }
+}
+
+#[test]
+fn a_rotation_fails_no_token() {
+    let old = || key("access-1", 7, 1_000);
+    let during = Ring::new(vec![key("access-2", 8, 5), old()]).unwrap();
+    let later = Ring::new(vec![key("access-2", 8, 65), old()]).unwrap();
+    let at_last = Ring::new(vec![key("access-2", 8, 800), old()]).unwrap();
+    let (by_old, by_new) =
+        (during.sign(ISSUER, &claims(), now()).unwrap(), later.sign(ISSUER, &claims(), now()).unwrap());
+    assert!(ring().verify(ISSUER, &by_old).is_ok(), "the new key does not sign yet");
+    for ring in [&during, &later] {
+        assert!(ring.verify(ISSUER, &by_old).is_ok() && ring.verify(ISSUER, &by_new).is_ok());
+        assert_eq!(ring.jwks().len(), 2);
+    }
+    assert!(matches!(at_last.verify(ISSUER, &by_old), Err(TokenError::UnknownKey)));
+    assert!(at_last.verify(ISSUER, &by_new).is_ok());
+}

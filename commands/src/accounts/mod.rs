@@ -1,0 +1,119 @@
+//! Users, their sessions and API keys.
+//!
+//! What happened is an event; what proves who somebody is (a password's hash, a refresh token's, a key's) is a row that is
+//! written in the same transaction and is in no event. Locks are taken in the order account, sessions by id, refresh
+//! tokens; what is decided is looked up in a statement after the lock.
+
+mod api_keys;
+mod password;
+mod refresh;
+mod sessions;
+mod sign_in;
+mod users;
+
+pub use api_keys::{ApiKeyRow, KEY_PREFIX, NewApiKey};
+pub use sessions::SessionRow;
+pub use sign_in::{SESSION_LIFE, SignedIn};
+pub use users::{NewUser, UserPatch, UserRow};
+
+use crate::{CommandError, Context};
+use domain::access::{Role, Scope};
+use domain::visit::Visit;
+use domain::{Event, Guarded, Personal, Sequence};
+use eventstore::keys::KeyError;
+use eventstore::sealing::{SubjectKey, SubjectKeys};
+use eventstore::{Decided, Done, PositionToken, StoreError, append, feed, load};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// What a command did to one stream.
+struct Recorded<A> {
+    after: A,
+    version: Sequence,
+    position: PositionToken,
+    appended: bool,
+}
+
+impl<A> Recorded<A> {
+    fn done(self, answer: Value) -> Done {
+        Done { answer, position: self.position, appended: self.appended }
+    }
+}
+
+/// Decides on a stream whose row the caller has locked, and appends in the caller's transaction.
+async fn record<A>(
+    tx: &mut PgConnection,
+    stream: Uuid,
+    keys: &SubjectKeys,
+    command: A::Command,
+    context: &Context,
+) -> Result<Recorded<A>, CommandError>
+where
+    A: Guarded,
+    A::Event: Event,
+    A::Error: Into<CommandError>,
+{
+    let loaded = load::<A>(&mut *tx, stream).await?;
+    if context.if_match.is_some_and(|seen| seen != loaded.version) {
+        return Err(CommandError::Stale);
+    }
+    let decided = Decided::decide(stream, loaded, command).await.map_err(Into::into)?;
+    let (after, version) = (decided.after.clone(), decided.loaded_after().version);
+    let is_nothing = decided.events.is_empty();
+    let appends = if is_nothing { Vec::new() } else { vec![decided.into_append(keys)?] };
+    let appended = append(&mut *tx, appends, &context.metadata()).await?;
+    let epoch = match appended.epoch {
+        Some(epoch) => epoch,
+        None => feed::head(&mut *tx).await?.epoch,
+    };
+    let position = PositionToken { epoch, touched: appended.touched };
+    Ok(Recorded { after, version, position, appended: !is_nothing })
+}
+
+fn key_of(keys: &SubjectKeys, subject: Uuid) -> Result<&SubjectKey, StoreError> {
+    keys.get(&subject).ok_or(StoreError::Key(KeyError::Destroyed))
+}
+
+/// Sealed before it is decided on, since a row keeps it as the event does.
+fn sealed(
+    key: &SubjectKey,
+    sequence: Sequence,
+    field: &str,
+    value: Option<Personal>,
+) -> Result<Option<Personal>, StoreError> {
+    let seal = |value| match value {
+        Personal::Plain(plain) => Ok(Personal::Sealed(key.seal(sequence, field, &plain)?)),
+        Personal::Sealed(_) => Ok(value),
+    };
+    value.map(seal).transpose()
+}
+
+fn sealed_visit(key: &SubjectKey, sequence: Sequence, visit: Visit) -> Result<Visit, StoreError> {
+    Ok(Visit {
+        source_address: sealed(key, sequence, "source_address", visit.source_address)?,
+        user_agent: sealed(key, sequence, "user_agent", visit.user_agent)?,
+    })
+}
+
+fn sealed_text(value: &Option<Personal>) -> Option<&str> {
+    match value {
+        Some(Personal::Sealed(text)) => Some(text),
+        Some(Personal::Plain(_)) | None => None,
+    }
+}
+
+fn words(roles: &[Role]) -> Vec<&'static str> {
+    roles.iter().map(|role| role.as_str()).collect()
+}
+
+fn roles(words: &[String]) -> Result<Vec<Role>, StoreError> {
+    let role = |word: &String| Role::parse(word).ok_or_else(|| StoreError::Format(format!("role {word:?}")));
+    words.iter().map(role).collect()
+}
+
+fn scopes(words: &[String]) -> Result<Vec<Scope>, StoreError> {
+    let scope =
+        |word: &String| Scope::parse(word).ok_or_else(|| StoreError::Format(format!("scope {word:?}")));
+    words.iter().map(scope).collect()
+}

@@ -1,0 +1,58 @@
+use super::{record, sessions};
+use crate::passwords::Password;
+use crate::{CommandError, Commands, Context};
+use chrono::{DateTime, Utc};
+use domain::UserId;
+use domain::session::EndReason;
+use domain::user::{User, UserCommand};
+use eventstore::sealing::SubjectKeys;
+
+impl Commands {
+    /// Changes a user's own password, who proves to know the present one. Ends all their sessions.
+    pub async fn change_password(
+        &self,
+        context: &Context,
+        user: UserId,
+        present: Password,
+        new: Password,
+    ) -> Result<(), CommandError> {
+        let stored: Option<(String, DateTime<Utc>)> =
+            sqlx::query_as("SELECT phc, changed_at FROM passwords WHERE user_id = $1")
+                .bind(user)
+                .fetch_optional(&self.store.pool)
+                .await?;
+        let (phc, changed_at) = stored.unzip();
+        if !self.passwords.verify(present, phc.as_deref()).await?.matches {
+            return Err(CommandError::invalid("current_password", "is not your password"));
+        }
+        let phc = self.passwords.hash(new).await?;
+        let mut tx = self.store.pool.begin().await?;
+        sqlx::query("SELECT FROM accounts WHERE user_id = $1 FOR UPDATE")
+            .bind(user)
+            .execute(&mut *tx)
+            .await?;
+        let changed = sqlx::query(
+            "UPDATE passwords SET phc = $2, changed_at = clock_timestamp() WHERE user_id = $1 AND changed_at = $3",
+        )
+        .bind(user)
+        .bind(phc)
+        .bind(changed_at)
+        .execute(&mut *tx)
+        .await?;
+        if changed.rows_affected() == 0 {
+            return Err(CommandError::Conflict);
+        }
+        let recorded =
+            record::<User>(&mut tx, user, &SubjectKeys::new(), UserCommand::SetPassword, context).await?;
+        sqlx::query("UPDATE accounts SET version = $2 WHERE user_id = $1")
+            .bind(user)
+            .bind(recorded.version.cast_signed())
+            .execute(&mut *tx)
+            .await?;
+        let all = sessions::lock_all(&mut tx, user).await?;
+        sessions::end(&mut tx, &all, EndReason::PasswordChanged, context).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+use super::{key_of, record, roles, sealed_text, sealed_visit, sessions};
+use crate::passwords::{Password, Verdict};
+use crate::secrets::{self, Given};
+use crate::{CommandError, Commands, Context};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::access::Role;
+use domain::session::{EndReason, Refusal, Session, SessionCommand};
+use domain::visit::Visit;
+use domain::{EmailAddress, SessionId, UserId};
+use eventstore::sealing::{self, SubjectKeys};
+use eventstore::{clock, ids};
+use sqlx::PgConnection;
+
+/// A session ends after this time, however often it was refreshed.
+pub const SESSION_LIFE: TimeDelta = TimeDelta::days(7);
+/// What every refresh token begins with.
+const PREFIX: &str = "plr_";
+
+/// The same for an unknown user, a wrong password and somebody disabled.
+const REFUSED: CommandError = CommandError::Unauthorized("the address or the password is wrong");
+
+/// Who has a session, and what keeps it going.
+pub struct SignedIn {
+    pub user_id: UserId,
+    pub session_id: SessionId,
+    pub roles: Vec<Role>,
+    pub refresh_token: Given,
+}
+
+#[derive(sqlx::FromRow)]
+struct Account {
+    user_id: UserId,
+    disabled: bool,
+    phc: Option<String>,
+    changed_at: Option<DateTime<Utc>>,
+}
+
+impl Commands {
+    /// Answers a new session. Whatever is wrong, one argon2 is run and one event appended, and the answer is the same.
+    pub async fn sign_in(
+        &self,
+        context: &Context,
+        email: &EmailAddress,
+        password: Password,
+        visit: Visit,
+    ) -> Result<SignedIn, CommandError> {
+        let account = self.account(email).await?;
+        let phc = account.as_ref().and_then(|account| account.phc.as_deref());
+        let verdict = self.passwords.verify(password.clone(), phc).await?;
+        let refusal = match &account {
+            None => Refusal::UnknownUser,
+            Some(_) if !verdict.matches => Refusal::WrongPassword,
+            Some(account) if account.disabled => Refusal::Disabled,
+            Some(account) => {
+                let signed_in = self.start_session(context, account, visit).await?;
+                self.rehash(account, verdict, password).await?;
+                return Ok(signed_in);
+            }
+        };
+        self.refuse(context, account.map(|account| account.user_id), refusal, visit).await?;
+        Err(REFUSED)
+    }
+
+    async fn account(&self, email: &EmailAddress) -> Result<Option<Account>, CommandError> {
+        let account =
+            "SELECT user_id, disabled, phc, changed_at FROM accounts LEFT JOIN passwords USING (user_id)
+                       WHERE address_hash = $1";
+        let hash = self.store.master.address_hash(email);
+        Ok(sqlx::query_as(account).bind(hash.0.as_slice()).fetch_optional(&self.store.pool).await?)
+    }
+
+    /// The session's events name the user as who did it.
+    async fn start_session(
+        &self,
+        context: &Context,
+        account: &Account,
+        visit: Visit,
+    ) -> Result<SignedIn, CommandError> {
+        let (session_id, user_id) = (ids::new_id(), account.user_id);
+        let context = Context { actor: format!("user:{user_id}"), ..context.clone() };
+        let mut tx = self.store.pool.begin().await?;
+        // The password was compared before the lock: it must not have changed since, nor the user been disabled.
+        let found: Option<Vec<String>> = sqlx::query_scalar(
+            "SELECT a.roles FROM accounts a JOIN passwords p USING (user_id)
+             WHERE user_id = $1 AND NOT a.disabled AND p.changed_at = $2 FOR SHARE",
+        )
+        .bind(user_id)
+        .bind(account.changed_at)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let roles = roles(&found.ok_or(REFUSED)?)?;
+        let crowded = sessions::beyond_the_limit(&mut tx, user_id).await?;
+        sessions::end(&mut tx, &crowded, EndReason::TooMany, &context).await?;
+        let keys = sealing::create(&mut tx, &self.store.master, &[session_id]).await?;
+        let visit = sealed_visit(key_of(&keys, session_id)?, 1, visit)?;
+        insert_session(&mut tx, session_id, user_id, &visit).await?;
+        let refresh_token = give_token(&mut tx, session_id).await?;
+        let start = SessionCommand::Start { user_id, visit };
+        record::<Session>(&mut tx, session_id, &keys, start, &context).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(SignedIn { user_id, session_id, roles, refresh_token })
+    }
+
+    async fn refuse(
+        &self,
+        context: &Context,
+        user_id: Option<UserId>,
+        reason: Refusal,
+        visit: Visit,
+    ) -> Result<(), CommandError> {
+        let attempt = ids::new_id();
+        let mut tx = self.store.pool.begin().await?;
+        let keys: SubjectKeys = sealing::create(&mut tx, &self.store.master, &[attempt]).await?;
+        let refuse = SessionCommand::Refuse { user_id, reason, visit };
+        record::<Session>(&mut tx, attempt, &keys, refuse, context).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(())
+    }
+
+    /// Now that the password is at hand, its hash gets today's parameters. Nothing but the hash changes.
+    async fn rehash(
+        &self,
+        account: &Account,
+        verdict: Verdict,
+        password: Password,
+    ) -> Result<(), CommandError> {
+        if verdict.is_weak {
+            let phc = self.passwords.hash(password).await?;
+            sqlx::query("UPDATE passwords SET phc = $3 WHERE user_id = $1 AND phc = $2")
+                .bind(account.user_id)
+                .bind(&account.phc)
+                .bind(phc)
+                .execute(&self.store.pool)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn insert_session(
+    tx: &mut PgConnection,
+    session: SessionId,
+    user: UserId,
+    visit: &Visit,
+) -> Result<(), CommandError> {
+    sqlx::query(
+        "INSERT INTO sessions (session_id, user_id, source_address, user_agent, expires_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(session)
+    .bind(user)
+    .bind(sealed_text(&visit.source_address))
+    .bind(sealed_text(&visit.user_agent))
+    .bind(clock::now() + SESSION_LIFE)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A new refresh token of the session.
+pub(super) async fn give_token(tx: &mut PgConnection, session: SessionId) -> Result<Given, CommandError> {
+    let token = secrets::new(PREFIX)?;
+    sqlx::query("INSERT INTO refresh_tokens (token_hash, session_id) VALUES ($1, $2)")
+        .bind(token.hash.as_slice())
+        .bind(session)
+        .execute(tx)
+        .await?;
+    Ok(token)
+}

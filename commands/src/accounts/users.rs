@@ -1,0 +1,193 @@
+use super::{key_of, record, roles, sealed, sealed_text, words};
+use crate::accounts::sessions;
+use crate::idempotent;
+use crate::passwords::Password;
+use crate::{CommandError, Commands, Context};
+use domain::access::Role;
+use domain::session::EndReason;
+use domain::user::{User, UserCommand, UserError};
+use domain::{EmailAddress, Personal, UserId};
+use eventstore::sealing::{self, SubjectKeys};
+use eventstore::{Done, StoreError, ids};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+/// Users that one call answers.
+const PAGE_MAX: i64 = 500;
+
+pub struct NewUser {
+    pub email: EmailAddress,
+    pub roles: Vec<Role>,
+    pub password: Password,
+}
+
+/// What is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct UserPatch {
+    pub roles: Option<Vec<Role>>,
+    pub disabled: Option<bool>,
+}
+
+/// A user as the row has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserRow {
+    pub user_id: UserId,
+    pub address: Personal,
+    pub roles: Vec<Role>,
+    pub disabled: bool,
+    pub version: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    user_id: UserId,
+    address: String,
+    roles: Vec<String>,
+    disabled: bool,
+    version: i64,
+}
+
+impl TryFrom<Row> for UserRow {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let Row { user_id, address, roles: words, disabled, version } = row;
+        Ok(Self { user_id, address: Personal::Sealed(address), roles: roles(&words)?, disabled, version })
+    }
+}
+
+impl From<UserError> for CommandError {
+    fn from(error: UserError) -> Self {
+        match error {
+            UserError::Unknown => Self::NotFound("user"),
+            UserError::Exists => Self::Conflict,
+            UserError::NoRole => Self::invalid("roles", "is empty"),
+            UserError::Disabled => Self::forbidden("disabled", error.to_string()),
+        }
+    }
+}
+
+impl Commands {
+    /// Answers `{"user_id": …}`.
+    pub async fn add_user(&self, context: &Context, new: NewUser) -> Result<Done, CommandError> {
+        // Before the transaction: no connection waits for a turn to hash.
+        let phc = self.passwords.hash(new.password).await?;
+        let mut tx = self.store.pool.begin().await?;
+        if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
+            return Ok(done);
+        }
+        let id = ids::new_id();
+        let keys = sealing::create(&mut tx, &self.store.master, &[id]).await?;
+        let key = key_of(&keys, id)?;
+        let address = sealed(key, 1, "address", Some(Personal::plain(new.email.to_string())))?;
+        let address_hash = self.store.master.address_hash(&new.email);
+        let claimed = sqlx::query(
+            "INSERT INTO accounts (user_id, address_hash, hash_key_id, address, roles, version)
+             VALUES ($1, $2, $3, $4, '{}', 0) ON CONFLICT (address_hash) DO NOTHING",
+        )
+        .bind(id)
+        .bind(address_hash.0.as_slice())
+        .bind(self.store.master.id())
+        .bind(sealed_text(&address))
+        .execute(&mut *tx)
+        .await?;
+        if claimed.rows_affected() == 0 {
+            return Err(CommandError::forbidden("taken", "a user with this address exists already"));
+        }
+        let password = "INSERT INTO passwords (user_id, phc) VALUES ($1, $2)";
+        sqlx::query(password).bind(id).bind(phc).execute(&mut *tx).await?;
+        let add = UserCommand::Add {
+            address: address.unwrap_or(Personal::Sealed(String::new())),
+            address_hash,
+            hash_key_id: self.store.master.id().into(),
+            roles: new.roles,
+        };
+        let recorded = record::<User>(&mut tx, id, &SubjectKeys::new(), add, context).await?;
+        keep(&mut tx, id, &recorded.after).await?;
+        let done = recorded.done(json!({ "user_id": id }));
+        idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(done)
+    }
+
+    /// Who is disabled is signed out everywhere. The last administrator stays one.
+    pub async fn change_user(
+        &self,
+        context: &Context,
+        id: UserId,
+        patch: UserPatch,
+    ) -> Result<Done, CommandError> {
+        let mut tx = self.store.pool.begin().await?;
+        if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
+            return Ok(done);
+        }
+        // All administrators with the user, so that two of them cannot demote each other at once.
+        let lock =
+            "SELECT FROM accounts WHERE user_id = $1 OR 'admin' = ANY(roles) ORDER BY user_id FOR UPDATE";
+        sqlx::query(lock).bind(id).execute(&mut *tx).await?;
+        let UserPatch { roles, disabled } = patch;
+        let change = UserCommand::Change { roles, disabled };
+        let had_admin = has_admin(&mut tx).await?;
+        let recorded = record::<User>(&mut tx, id, &SubjectKeys::new(), change, context).await?;
+        keep(&mut tx, id, &recorded.after).await?;
+        if had_admin && !has_admin(&mut tx).await? {
+            return Err(CommandError::forbidden("last_admin", "nobody would be an administrator any more"));
+        }
+        if recorded.after.disabled {
+            let sessions = sessions::lock_all(&mut tx, id).await?;
+            sessions::end(&mut tx, &sessions, EndReason::UserDisabled, context).await?;
+        }
+        let done = recorded.done(Value::Null);
+        idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(done)
+    }
+
+    pub async fn user(&self, id: UserId) -> Result<UserRow, CommandError> {
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM accounts WHERE user_id = $1 AND version > 0")
+            .bind(id)
+            .fetch_optional(&self.store.pool)
+            .await?;
+        Ok(row.ok_or(CommandError::NotFound("user"))?.try_into()?)
+    }
+
+    /// Newest first, those made before `before`.
+    pub async fn users(&self, limit: i64, before: Option<UserId>) -> Result<Vec<UserRow>, CommandError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT * FROM accounts WHERE $2::uuid IS NULL OR user_id < $2 ORDER BY user_id DESC LIMIT $1",
+        )
+        .bind(limit.clamp(1, PAGE_MAX))
+        .bind(before)
+        .fetch_all(&self.store.pool)
+        .await?;
+        Ok(rows.into_iter().map(UserRow::try_from).collect::<Result<_, _>>()?)
+    }
+
+    /// The user with this address, if any.
+    pub async fn user_by_address(&self, email: &EmailAddress) -> Result<Option<UserId>, CommandError> {
+        let found = sqlx::query_scalar("SELECT user_id FROM accounts WHERE address_hash = $1")
+            .bind(self.store.master.address_hash(email).0.as_slice())
+            .fetch_optional(&self.store.pool)
+            .await?;
+        Ok(found)
+    }
+}
+
+/// The row as the stream has it now.
+async fn keep(tx: &mut PgConnection, id: UserId, user: &User) -> Result<(), CommandError> {
+    sqlx::query("UPDATE accounts SET roles = $2, disabled = $3, version = $4 WHERE user_id = $1")
+        .bind(id)
+        .bind(words(&user.roles))
+        .bind(user.disabled)
+        .bind(user.version.cast_signed())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn has_admin(tx: &mut PgConnection) -> Result<bool, CommandError> {
+    let admin = "SELECT EXISTS (SELECT FROM accounts WHERE 'admin' = ANY(roles) AND NOT disabled)";
+    Ok(sqlx::query_scalar(admin).fetch_one(tx).await?)
+}

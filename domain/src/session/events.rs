@@ -1,0 +1,75 @@
+use crate::visit::Visit;
+use crate::{Event, Personal, UserId};
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum SessionEvent {
+    #[serde(rename = "SessionStarted")]
+    Started { user_id: UserId, visit: Visit },
+    /// The one event of its stream. The visitor is told nothing of the reason.
+    #[serde(rename = "SignInFailed")]
+    SignInFailed {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user_id: Option<UserId>,
+        reason: Refusal,
+        visit: Visit,
+    },
+    #[serde(rename = "SessionRefreshed")]
+    Refreshed { visit: Visit },
+    /// A refresh token came back after it was spent: somebody has a copy.
+    #[serde(rename = "SessionReuseDetected")]
+    ReuseDetected { visit: Visit },
+    #[serde(rename = "SessionEnded")]
+    Ended { reason: EndReason },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    UnknownUser,
+    WrongPassword,
+    Disabled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    SignedOut,
+    /// By the user, from another session.
+    Revoked,
+    TokenReused,
+    PasswordChanged,
+    UserDisabled,
+    /// The user has more sessions than are kept.
+    TooMany,
+}
+
+impl DomainEvent for SessionEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Started { .. } => "SessionStarted",
+            Self::SignInFailed { .. } => "SignInFailed",
+            Self::Refreshed { .. } => "SessionRefreshed",
+            Self::ReuseDetected { .. } => "SessionReuseDetected",
+            Self::Ended { .. } => "SessionEnded",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}
+
+impl Event for SessionEvent {
+    fn personal(&mut self) -> Vec<(&'static str, &mut Personal)> {
+        match self {
+            Self::Started { visit, .. }
+            | Self::SignInFailed { visit, .. }
+            | Self::Refreshed { visit }
+            | Self::ReuseDetected { visit } => visit.personal(),
+            Self::Ended { .. } => Vec::new(),
+        }
+    }
+}
