@@ -7,7 +7,6 @@ use domain::access::Scope;
 use domain::api_key::{ApiKey, ApiKeyCommand, ApiKeyError};
 use eventstore::sealing::SubjectKeys;
 use eventstore::{StoreError, clock, ids};
-use serde_json::Value;
 
 /// What every key begins with.
 pub const KEY_PREFIX: &str = "plk_";
@@ -100,7 +99,7 @@ impl Commands {
         let revoked =
             record::<ApiKey>(&mut tx, id, &SubjectKeys::new(), ApiKeyCommand::Revoke, context).await?;
         tx.commit().await?;
-        if revoked.done(Value::Null).appended {
+        if revoked.appended {
             self.store.appended.notify_one();
         }
         Ok(())

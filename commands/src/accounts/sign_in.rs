@@ -1,5 +1,5 @@
 use super::{key_of, record, roles, sealed_text, sealed_visit, sessions};
-use crate::passwords::{Password, Verdict};
+use crate::passwords::Password;
 use crate::secrets::{self, Given};
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -53,7 +53,12 @@ impl Commands {
             Some(account) if account.disabled => Refusal::Disabled,
             Some(account) => {
                 let signed_in = self.start_session(context, account, visit).await?;
-                self.rehash(account, verdict, password).await?;
+                if verdict.is_weak
+                    && let Err(error) = self.rehash(account, password).await
+                {
+                    // The session stands; the next sign-in tries again.
+                    tracing::warn!(%error, "a password's hash keeps its old parameters");
+                }
                 return Ok(signed_in);
             }
         };
@@ -120,21 +125,14 @@ impl Commands {
     }
 
     /// Now that the password is at hand, its hash gets today's parameters. Nothing but the hash changes.
-    async fn rehash(
-        &self,
-        account: &Account,
-        verdict: Verdict,
-        password: Password,
-    ) -> Result<(), CommandError> {
-        if verdict.is_weak {
-            let phc = self.passwords.hash(password).await?;
-            sqlx::query("UPDATE passwords SET phc = $3 WHERE user_id = $1 AND phc = $2")
-                .bind(account.user_id)
-                .bind(&account.phc)
-                .bind(phc)
-                .execute(&self.store.pool)
-                .await?;
-        }
+    async fn rehash(&self, account: &Account, password: Password) -> Result<(), CommandError> {
+        let phc = self.passwords.hash(password).await?;
+        sqlx::query("UPDATE passwords SET phc = $3 WHERE user_id = $1 AND phc = $2")
+            .bind(account.user_id)
+            .bind(&account.phc)
+            .bind(phc)
+            .execute(&self.store.pool)
+            .await?;
         Ok(())
     }
 }

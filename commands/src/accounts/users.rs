@@ -146,7 +146,7 @@ impl Commands {
     }
 
     pub async fn user(&self, id: UserId) -> Result<UserRow, CommandError> {
-        let row: Option<Row> = sqlx::query_as("SELECT * FROM accounts WHERE user_id = $1 AND version > 0")
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM accounts WHERE user_id = $1")
             .bind(id)
             .fetch_optional(&self.store.pool)
             .await?;
