@@ -33,8 +33,8 @@ impl Role {
         match self {
             Self::Admin => true,
             Self::Marketer => scope != Scope::SecurityRead,
-            Self::Analyst => matches!(scope, Scope::GroupsRead | Scope::EmailsRead | Scope::ReportsRead),
-            Self::Auditor => matches!(scope, Scope::EmailsRead | Scope::RecipientsRead | Scope::SecurityRead),
+            Self::Analyst => scope == Scope::ReportsRead,
+            Self::Auditor => matches!(scope, Scope::RecipientsRead | Scope::SecurityRead),
         }
     }
 }
