@@ -9,6 +9,7 @@ mod header_text;
 pub mod links;
 mod mask;
 pub mod message;
+mod quoted_printable;
 pub mod template;
 
 pub use address::Address;

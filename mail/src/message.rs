@@ -2,6 +2,7 @@
 
 use crate::address::{Address, Mailbox};
 use crate::header_text::{encoded_words, is_atext, is_plain, named, one_line, phrase};
+use crate::quoted_printable;
 use chrono::{DateTime, Datelike, Utc};
 use domain::address::AddressError;
 use lettre::Message;
@@ -199,20 +200,26 @@ fn boundary(message_id: &str, bodies: [&Body; 2]) -> String {
     boundary
 }
 
-/// What [`Body::new`] makes of a text, which goes over each three times more: a third of the time of a whole send.
+/// As [`Body::new`] would, which goes over each text four times, character by character: half the time of a whole send.
 fn encode(text: &str) -> Body {
     let text = crlf(text);
-    let beyond_ascii = text.bytes().filter(|byte| !byte.is_ascii()).count();
+    // Counted in bytes of 255 at most, so that the processor adds many at once.
+    let beyond_ascii: usize = text
+        .as_bytes()
+        .chunks(255)
+        .map(|chunk| usize::from(chunk.iter().map(|byte| byte >> 7).sum::<u8>()))
+        .sum();
     let mut lines = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
     let is_short = lines.try_fold(0, |start, end| (end - start < SHORT_BYTES).then_some(end)).is_some();
-    let encoding = match beyond_ascii {
-        0 if is_short => {
-            return Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit);
+    match beyond_ascii {
+        0 if is_short => Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit),
+        count if count <= text.len() / 3 => {
+            let encoded = quoted_printable::encode(&text);
+            Body::dangerous_pre_encoded(encoded, ContentTransferEncoding::QuotedPrintable)
         }
-        count if count <= text.len() / 3 => ContentTransferEncoding::QuotedPrintable,
-        _ => ContentTransferEncoding::Base64,
-    };
-    Body::new_with_encoding(text.into_bytes(), encoding).unwrap_or_else(Body::new)
+        _ => Body::new_with_encoding(text.into_bytes(), ContentTransferEncoding::Base64)
+            .unwrap_or_else(Body::new),
+    }
 }
 
 /// Lines that end in CRLF, whatever ended them, and no NUL (RFC 5322 section 2.3).

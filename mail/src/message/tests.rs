@@ -263,13 +263,11 @@ proptest! {
     }
 
     #[test]
-    fn a_body_is_encoded_as_the_library_would(body in "([a-z ]{0,90}[ä浩]{0,3}[.=\r\n\t]{0,2}){0,6}") {
-        let theirs = Body::new(crlf(&body));
+    fn a_body_gets_the_encoding_that_the_library_would_choose(body in "([a-z ]{0,90}[ä浩]{0,3}[.=\r\n\t]{0,2}){0,6}") {
+        let theirs = Body::new(crlf(&body)).encoding();
         // It counts line ends among what quoted-printable has to escape, which they are not.
-        prop_assume!(theirs.encoding() != ContentTransferEncoding::Base64);
-        let ours = encode(&body);
-        prop_assert_eq!(ours.encoding(), theirs.encoding());
-        prop_assert_eq!(ours.as_ref(), theirs.as_ref());
+        prop_assume!(theirs != ContentTransferEncoding::Base64);
+        prop_assert_eq!(encode(&body).encoding(), theirs);
     }
 
     #[test]
