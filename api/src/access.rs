@@ -17,6 +17,7 @@ use http::{HeaderMap, Uri, header};
 use mail::links::{LinkError, PreferenceClaims};
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::time::Instant;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,11 @@ pub(crate) enum Kind {
 pub(crate) enum Principal {
     Nobody,
     User(User),
-    Key(ApiKeyId),
+    Key {
+        id: ApiKeyId,
+        /// It may read what it may change.
+        sees: bool,
+    },
     Reader(PreferenceClaims),
 }
 
@@ -70,7 +75,7 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
         match parts.extensions.get() {
             Some(Principal::User(user)) => Ok(user.clone()),
             // Routes for users admit nobody else.
-            Some(Principal::Nobody | Principal::Key(_) | Principal::Reader(_)) | None => {
+            Some(Principal::Nobody | Principal::Key { .. } | Principal::Reader(_)) | None => {
                 Err(ApiError::Internal)
             }
         }
@@ -119,7 +124,10 @@ struct Rule {
 
 async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match rule.admit(&parts).await {
+    let started = Instant::now();
+    // A database that does not answer must not hold it for ever.
+    let admitted = tokio::time::timeout(rule.app.config.request_timeout, rule.admit(&parts)).await;
+    match admitted.unwrap_or(Err(ApiError::TimedOut)) {
         Ok(principal) => parts.extensions.insert(principal),
         Err(error) if rule.access == Access::PreferenceLink && !body::is_json(&parts.headers) => {
             return pages::bad_link(error);
@@ -129,7 +137,7 @@ async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Respon
     let request = Request::from_parts(parts, body);
     match rule.time {
         None => next.run(request).await,
-        Some(time) => match tokio::time::timeout(time, next.run(request)).await {
+        Some(time) => match tokio::time::timeout_at(started + time, next.run(request)).await {
             Ok(response) => response,
             Err(_) => ApiError::TimedOut.into_response(),
         },
@@ -154,7 +162,7 @@ impl Rule {
         if bearer.starts_with(KEY_PREFIX) {
             let (id, scopes) = self.key(bearer).await?;
             return match scopes.contains(&scope) {
-                true => Ok(Principal::Key(id)),
+                true => Ok(Principal::Key { id, sees: scopes.contains(&scope.reading()) }),
                 false => Err(ApiError::Forbidden("the key lacks the scope")),
             };
         }

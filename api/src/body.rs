@@ -1,5 +1,6 @@
 //! Bodies of requests: bounded, read once, and parsed into what a command takes.
 
+use crate::access::Principal;
 use crate::config::JSON_MAX_BYTES;
 use crate::context;
 use crate::input::json;
@@ -21,6 +22,8 @@ pub(crate) trait Input: DeserializeOwned {
 /// A command with a JSON body.
 pub(crate) struct Call<T> {
     pub context: Context,
+    /// The caller may be shown what was changed: no key that may write and not read.
+    pub sees: bool,
     pub body: T,
 }
 
@@ -30,7 +33,8 @@ impl<T: Input> FromRequest<App> for Call<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes = read_json(app, &parts.headers, body, T::MAX_BYTES).await?;
-        Ok(Self { context: context::of(app, &parts, &[&bytes])?, body: json::parse(&bytes)? })
+        let sees = !matches!(parts.extensions.get(), Some(Principal::Key { sees: false, .. }));
+        Ok(Self { context: context::of(app, &parts, &[&bytes])?, sees, body: json::parse(&bytes)? })
     }
 }
 

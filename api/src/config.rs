@@ -31,7 +31,7 @@ pub struct ApiConfig {
     pub position_wait: Duration,
     /// Streams (progress, CSV) at once, over all clients; more are told to come back.
     pub streams_max: usize,
-    /// A stream ends after this time, whatever it waits for.
+    /// A stream ends after this time, whatever it waits for: no longer than an access token opens anything.
     pub stream_lifetime: Duration,
     /// How often progress is looked at.
     pub progress_poll: Duration,
@@ -52,7 +52,7 @@ impl ApiConfig {
             request_timeout: Duration::from_secs(30),
             position_wait: Duration::from_secs(5),
             streams_max: 100,
-            stream_lifetime: Duration::from_secs(3600),
+            stream_lifetime: Duration::from_secs(600),
             progress_poll: Duration::from_millis(500),
             heartbeat: Duration::from_secs(15),
         }

@@ -54,7 +54,7 @@ fn actors(principal: &Principal) -> (String, String) {
     match principal {
         Principal::Nobody => both("nobody".to_owned()),
         Principal::User(user) => both(format!("user:{}", user.id)),
-        Principal::Key(id) => both(format!("key:{id}")),
+        Principal::Key { id, .. } => both(format!("key:{id}")),
         Principal::Reader(claims) => {
             // Two links of one person mean different things: their campaign is recorded, their group is opted out of.
             let (campaign, group) = (claims.campaign.unwrap_or_default(), claims.group.unwrap_or_default());

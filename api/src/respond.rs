@@ -70,7 +70,7 @@ pub(crate) fn resource(version: i64, view: impl Serialize) -> Response {
 }
 
 /// 200 with what was changed as it is now, with its version; without it, only its id: the change is done, and the
-/// read model has not got that far.
+/// read model has not got that far, or the caller may not read it.
 pub(crate) fn changed<T: Serialize>(
     done: &Done,
     now: Option<(i64, T)>,

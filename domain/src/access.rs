@@ -84,6 +84,23 @@ impl Scope {
         Self::SecurityRead,
     ];
 
+    /// What lets a writer see what it changed.
+    pub fn reading(self) -> Self {
+        match self {
+            Self::GroupsWrite => Self::GroupsRead,
+            Self::SubscribersWrite => Self::SubscribersRead,
+            Self::TemplatesWrite => Self::TemplatesRead,
+            Self::EmailsWrite => Self::EmailsRead,
+            Self::GroupsRead
+            | Self::SubscribersRead
+            | Self::TemplatesRead
+            | Self::EmailsRead
+            | Self::ReportsRead
+            | Self::RecipientsRead
+            | Self::SecurityRead => self,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GroupsRead => "groups:read",

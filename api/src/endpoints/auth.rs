@@ -161,12 +161,13 @@ async fn me(State(app): State<App>, user: User) -> Result<Json<Me>, ApiError> {
 async fn password(
     State(app): State<App>,
     user: User,
+    visitor: Visitor,
     call: Unkept<NewPassword>,
 ) -> Result<StatusCode, ApiError> {
     let NewPassword { current_password, new_password } = call.body;
     let present = Password::given(current_password);
     let present = present.map_err(|reason| ApiError::invalid("current_password", reason))?;
     let new = Password::new(new_password).map_err(|reason| ApiError::invalid("new_password", reason))?;
-    app.commands.change_password(&call.context, user.id, present, new).await?;
+    app.commands.change_password(&call.context, user.id, present, new, visitor.visit).await?;
     Ok(StatusCode::NO_CONTENT)
 }

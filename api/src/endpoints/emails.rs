@@ -296,7 +296,7 @@ async fn change(
     let patch = call.body.check()?;
     let changed = app.commands.change_campaign(&call.context, id, patch);
     let done = once(&app, &call.context, changed).await?;
-    let campaign = match position::reached(&app, &done.position, MODELS).await {
+    let campaign = match call.sees && position::reached(&app, &done.position, MODELS).await {
         true => campaigns::get(&app.pool, id).await?,
         false => None,
     };

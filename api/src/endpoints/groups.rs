@@ -154,7 +154,7 @@ async fn change(
     let patch = call.body.check()?;
     let changed = app.commands.change_group(&call.context, id, patch);
     let done = once(&app, &call.context, changed).await?;
-    let group = match position::reached(&app, &done.position, MODELS).await {
+    let group = match call.sees && position::reached(&app, &done.position, MODELS).await {
         true => groups::get(&app.pool, id).await?,
         false => None,
     };

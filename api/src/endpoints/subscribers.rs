@@ -264,7 +264,7 @@ async fn change(
     let patch = SubscriberPatch { email, name, attributes };
     let changed = app.commands.change_subscriber(&call.context, id, patch);
     let done = once(&app, &call.context, changed).await?;
-    let now = match position::reached(&app, &done.position, MODELS).await {
+    let now = match call.sees && position::reached(&app, &done.position, MODELS).await {
         true => load(&app, id).await?,
         false => None,
     };

@@ -231,7 +231,7 @@ async fn replace(
         Ok::<_, ApiError>(app.commands.change_template(&call.context, id, content).await?)
     };
     let done = once(&app, &call.context, replaced).await?;
-    let template = match position::reached(&app, &done.position, MODELS).await {
+    let template = match call.sees && position::reached(&app, &done.position, MODELS).await {
         true => templates::get(&app.pool, id).await?,
         false => None,
     };

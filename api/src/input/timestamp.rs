@@ -1,6 +1,6 @@
 //! Times: RFC 3339 with an offset, to the microsecond.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Deserializer, de::Error};
 use utoipa::ToSchema;
 
@@ -21,7 +21,8 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// What Postgres keeps: microseconds. A leap second is the next second's first.
 fn parse(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
-    DateTime::from_timestamp_micros(time.timestamp_micros())
+    // RFC 3339 has four digits for a year, in UTC as well.
+    DateTime::from_timestamp_micros(time.timestamp_micros()).filter(|time| (0..=9999).contains(&time.year()))
 }
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod tests {
         assert_eq!(utc("2026-12-24t18:00:00z").as_deref(), Some("2026-12-24T18:00:00+00:00"));
         assert_eq!(utc("2026-12-24T18:00:00.1234567Z").as_deref(), Some("2026-12-24T18:00:00.123456+00:00"));
         assert_eq!(utc("2016-12-31T23:59:60Z").as_deref(), Some("2017-01-01T00:00:00+00:00"));
+        assert_eq!(parse("9999-12-31T23:59:59-23:59"), None);
         for bad in
             ["", "2026-12-24T18:00:00", "2026-12-24", "18:00", "1798135200", "2026-13-24T18:00:00Z", "soon"]
         {

@@ -115,6 +115,22 @@ async fn signed_in(app: &TestApp, role: Role) -> String {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_key_that_may_write_is_not_shown_what_it_may_not_read(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let group = app.group("Readers").await;
+    let reader = app.subscriber("ana@example.com", &[group]).await;
+    let (blind, seeing) = (
+        app.api_key(&[Scope::SubscribersWrite]).await,
+        app.api_key(&[Scope::SubscribersWrite, Scope::SubscribersRead]).await,
+    );
+    let path = format!("/subscribers/{reader}");
+    let change = |key: &str| app.patch(&path).bearer(key).json(json!({})).send();
+    let answer = change(&blind).await.ok(200);
+    assert_eq!(answer.json(), json!({ "subscriber_id": reader }));
+    assert_eq!(change(&seeing).await.ok(200).json()["email"], "ana@example.com");
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_key_opens_the_routes_of_its_scopes_alone(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let mut keys = BTreeMap::new();

@@ -212,6 +212,10 @@ async fn a_new_password_ends_all_sessions(pool: PgPool) {
         app.post("/auth/password").bearer(&one.access).json(body).send()
     };
     change("wrong", new).await.invalid(&["current_password"]);
+    // Guesses leave a trace.
+    let refused = "SELECT count(*) FROM events WHERE event_type = 'SignInFailed'";
+    let refused: i64 = sqlx::query_scalar(refused).fetch_one(&app.commands.store.pool).await.unwrap();
+    assert_eq!(refused, 1);
     change(PASSWORD, "short").await.invalid(&["new_password"]);
     change(PASSWORD, new).await.ok(204);
     for tokens in [&one, &other] {

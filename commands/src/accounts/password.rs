@@ -3,8 +3,9 @@ use crate::passwords::Password;
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, Utc};
 use domain::UserId;
-use domain::session::EndReason;
+use domain::session::{EndReason, Refusal};
 use domain::user::{User, UserCommand};
+use domain::visit::Visit;
 use eventstore::sealing::SubjectKeys;
 
 impl Commands {
@@ -15,6 +16,7 @@ impl Commands {
         user: UserId,
         present: Password,
         new: Password,
+        visit: Visit,
     ) -> Result<(), CommandError> {
         let stored: Option<(String, DateTime<Utc>)> =
             sqlx::query_as("SELECT phc, changed_at FROM passwords WHERE user_id = $1")
@@ -23,6 +25,8 @@ impl Commands {
                 .await?;
         let (phc, changed_at) = stored.unzip();
         if !self.passwords.verify(present, phc.as_deref()).await?.matches {
+            // Who guesses with a stolen token leaves a trace, as at the door.
+            self.refuse(context, Some(user), Refusal::WrongPassword, visit).await?;
             return Err(CommandError::invalid("current_password", "is not your password"));
         }
         let phc = self.passwords.hash(new).await?;

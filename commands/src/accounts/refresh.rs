@@ -14,8 +14,9 @@ use domain::access::Role;
 use domain::session::{Session, SessionCommand};
 use domain::visit::Visit;
 use domain::{SessionId, UserId};
+use eventstore::StoreError;
 use eventstore::sealing::{self, SubjectKeys};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use std::time::{Duration, Instant};
 
 const UNKNOWN: CommandError = CommandError::Unauthorized("the refresh token is not valid: sign in again");
@@ -23,6 +24,9 @@ const UNKNOWN: CommandError = CommandError::Unauthorized("the refresh token is n
 /// While its successor's answer is on its way, a token counts as spent this far ahead; the true time follows. A process
 /// that dies in between leaves replays of those seconds unpunished, and unanswered.
 const ANSWER_MAX_SECONDS: i32 = 10;
+
+/// Who sends a head and keeps the body back has not arrived yet.
+const ARRIVAL_MAX: Duration = Duration::from_secs(1);
 
 /// What was sent at the same moment may take so long to arrive: the winner's answer, due every ten minutes, waits for it.
 const GATHER: Duration = Duration::from_millis(30);
@@ -60,9 +64,9 @@ impl Commands {
         let hash = secrets::hash(token);
         match self.spend(context, &hash, visit, arrived).await? {
             Outcome::Won(signed_in) => {
-                tokio::time::sleep(GATHER).await;
-                let spent = "UPDATE refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = $1";
-                sqlx::query(spent).bind(hash.as_slice()).execute(&self.store.pool).await?;
+                // In a task of its own: a client that hangs up must not leave the token half spent.
+                let note = tokio::spawn(note_answer(self.store.pool.clone(), hash));
+                note.await.map_err(|error| StoreError::Format(error.to_string()))??;
                 Ok(*signed_in)
             }
             Outcome::Raced => Err(CommandError::RefreshRaced),
@@ -106,6 +110,14 @@ impl Commands {
     }
 }
 
+/// The winner's answer leaves now.
+async fn note_answer(pool: PgPool, hash: [u8; 32]) -> Result<(), StoreError> {
+    tokio::time::sleep(GATHER).await;
+    let spent = "UPDATE refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = $1";
+    sqlx::query(spent).bind(hash.as_slice()).execute(&pool).await?;
+    Ok(())
+}
+
 fn is_racing(arrived: DateTime<Utc>, spent_at: DateTime<Utc>, raced_at: Option<DateTime<Utc>>) -> bool {
     let follows = |raced_at: DateTime<Utc>| arrived < raced_at + BURST_GAP && arrived < spent_at + BURST_MAX;
     arrived < spent_at || raced_at.is_some_and(follows)
@@ -113,7 +125,7 @@ fn is_racing(arrived: DateTime<Utc>, spent_at: DateTime<Utc>, raced_at: Option<D
 
 /// When the request came in, by Postgres's clock, since processes' own may differ.
 async fn arrival(tx: &mut PgConnection, arrived: Instant) -> Result<DateTime<Utc>, CommandError> {
-    let ago_seconds = arrived.elapsed().as_secs_f64();
+    let ago_seconds = arrived.elapsed().min(ARRIVAL_MAX).as_secs_f64();
     let arrival = "SELECT clock_timestamp() - make_interval(secs => $1)";
     Ok(sqlx::query_scalar(arrival).bind(ago_seconds).fetch_one(tx).await?)
 }

@@ -84,10 +84,11 @@ impl Commands {
         let (session_id, user_id) = (ids::new_id(), account.user_id);
         let context = Context { actor: format!("user:{user_id}"), ..context.clone() };
         let mut tx = self.store.pool.begin().await?;
-        // The password was compared before the lock: it must not have changed since, nor the user been disabled.
+        // The password was compared before the lock: it must not have changed since, nor the user been disabled. Sign-ins
+        // of one user take turns, so that each counts the others' sessions.
         let found: Option<Vec<String>> = sqlx::query_scalar(
             "SELECT a.roles FROM accounts a JOIN passwords p USING (user_id)
-             WHERE user_id = $1 AND NOT a.disabled AND p.changed_at = $2 FOR SHARE",
+             WHERE user_id = $1 AND NOT a.disabled AND p.changed_at = $2 FOR NO KEY UPDATE OF a",
         )
         .bind(user_id)
         .bind(account.changed_at)
@@ -107,7 +108,7 @@ impl Commands {
         Ok(SignedIn { user_id, session_id, roles, refresh_token })
     }
 
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         context: &Context,
         user_id: Option<UserId>,
