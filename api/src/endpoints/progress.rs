@@ -24,7 +24,7 @@ pub(super) fn routes(app: &App) -> Routes {
 ///
 /// Each event `progress` carries the report, at the start and whenever it has changed. `done` carries the last one
 /// and ends the stream. A comment shows every 15 seconds that the stream lives. A stream that ends without `done`
-/// (after an hour, or because the server stops) is to be opened again.
+/// (after ten minutes, or because the server stops) is to be opened again.
 #[utoipa::path(get, path = "/emails/{id}/progress", tag = "emails", params(("id" = Uuid, Path)),
     responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream",
         example = "event: progress\ndata: {\"planned\":2000,\"pending\":1500,\"accepted\":500}\n\n")))]

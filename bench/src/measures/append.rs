@@ -12,6 +12,8 @@ use std::time::Instant;
 
 const BATCH: usize = 1_000;
 const BATCHES: usize = 200;
+/// Each takes a few seconds, in which a shared machine may do anything: the median of them is told.
+const ROUNDS: usize = 5;
 
 pub const MEASURE: Measure = Measure {
     name: "append",
@@ -22,11 +24,18 @@ pub const MEASURE: Measure = Measure {
 };
 
 async fn take() -> Vec<Figure> {
-    let (_database, pool) = bare().await;
-    let raw = copy(&pool).await;
-    let world = World::start().await;
-    let ours = appends(&world).await;
-    vec![Figure::new("bulk append", ours, "events/s", Aim::Ratio(0.4)).beside("COPY", raw)]
+    let (mut raw, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (_database, pool) = bare().await;
+        raw.push(copy(&pool).await);
+        ours.push(appends(&World::start().await).await);
+    }
+    vec![Figure::new("bulk append", median(ours), "events/s", Aim::Ratio(0.4)).beside("COPY", median(raw))]
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 async fn batch() -> Vec<Append> {
