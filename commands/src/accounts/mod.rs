@@ -80,26 +80,28 @@ fn sealed(
     key: &SubjectKey,
     sequence: Sequence,
     field: &str,
-    value: Option<Personal>,
-) -> Result<Option<Personal>, StoreError> {
-    let seal = |value| match value {
+    value: Personal,
+) -> Result<Personal, StoreError> {
+    match value {
         Personal::Plain(plain) => Ok(Personal::Sealed(key.seal(sequence, field, &plain)?)),
         Personal::Sealed(_) => Ok(value),
-    };
-    value.map(seal).transpose()
+    }
 }
 
 fn sealed_visit(key: &SubjectKey, sequence: Sequence, visit: Visit) -> Result<Visit, StoreError> {
+    let seal =
+        |field, value: Option<Personal>| value.map(|value| sealed(key, sequence, field, value)).transpose();
     Ok(Visit {
-        source_address: sealed(key, sequence, "source_address", visit.source_address)?,
-        user_agent: sealed(key, sequence, "user_agent", visit.user_agent)?,
+        source_address: seal("source_address", visit.source_address)?,
+        user_agent: seal("user_agent", visit.user_agent)?,
     })
 }
 
-fn sealed_text(value: &Option<Personal>) -> Option<&str> {
+/// For a row. What is not sealed is not kept.
+fn sealed_text(value: &Personal) -> Option<&str> {
     match value {
-        Some(Personal::Sealed(text)) => Some(text),
-        Some(Personal::Plain(_)) | None => None,
+        Personal::Sealed(text) => Some(text),
+        Personal::Plain(_) => None,
     }
 }
 

@@ -150,8 +150,8 @@ async fn insert_session(
     )
     .bind(session)
     .bind(user)
-    .bind(sealed_text(&visit.source_address))
-    .bind(sealed_text(&visit.user_agent))
+    .bind(visit.source_address.as_ref().and_then(sealed_text))
+    .bind(visit.user_agent.as_ref().and_then(sealed_text))
     .bind(clock::now() + SESSION_LIFE)
     .execute(tx)
     .await?;

@@ -79,7 +79,7 @@ impl Commands {
         let id = ids::new_id();
         let keys = sealing::create(&mut tx, &self.store.master, &[id]).await?;
         let key = key_of(&keys, id)?;
-        let address = sealed(key, 1, "address", Some(Personal::plain(new.email.to_string())))?;
+        let address = sealed(key, 1, "address", Personal::plain(new.email.to_string()))?;
         let address_hash = self.store.master.address_hash(&new.email);
         let claimed = sqlx::query(
             "INSERT INTO accounts (user_id, address_hash, hash_key_id, address, roles, version)
@@ -97,7 +97,7 @@ impl Commands {
         let password = "INSERT INTO passwords (user_id, phc) VALUES ($1, $2)";
         sqlx::query(password).bind(id).bind(phc).execute(&mut *tx).await?;
         let add = UserCommand::Add {
-            address: address.unwrap_or(Personal::Sealed(String::new())),
+            address,
             address_hash,
             hash_key_id: self.store.master.id().into(),
             roles: new.roles,
