@@ -10,6 +10,7 @@ mod imports;
 mod jwks;
 mod members;
 mod opt_outs;
+mod preference_page;
 mod preferences;
 mod preview;
 mod progress;
@@ -49,6 +50,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         recipients::routes,
         progress::routes,
         preferences::routes,
+        preference_page::routes,
         unsubscribe::routes,
         health::routes,
         jwks::routes,

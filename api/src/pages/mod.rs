@@ -1,22 +1,19 @@
-//! The pages that readers see: plain HTML without scripts, readable on a phone and by a screen reader. They set no
+//! The pages that readers see: plain HTML that works without scripts, on a phone and by a screen reader. They set no
 //! cookie, are not cached, and leave no token in a referrer.
 
+mod words;
+
 use crate::problem::ApiError;
+use askama::Template;
 use aws_lc_rs::digest;
 use axum::response::{Html, IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use html_escape::encode_safe;
+use domain::GroupId;
 use http::{HeaderValue, StatusCode, header};
 use std::sync::LazyLock;
+pub(crate) use words::Words;
 
-const STYLE: &str = "\
-    :root{color-scheme:light dark}\
-    body{font:1.125rem/1.6 system-ui,sans-serif;max-width:34rem;margin:0 auto;padding:3rem 1.25rem}\
-    h1{font-size:1.6rem;line-height:1.25}\
-    button{font:inherit;font-weight:600;padding:.75rem 1.5rem;border:0;border-radius:.5rem;background:#1f4fd8;\
-    color:#fff;cursor:pointer}\
-    button:focus-visible{outline:3px solid currentColor;outline-offset:3px}\
-    small{opacity:.75}";
+const STYLE: &str = include_str!("style.css");
 
 /// No scripts, our one style sheet by its hash, forms to ourselves, no frames.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
@@ -27,75 +24,97 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-/// What the unsubscribe page is about.
+/// What a reader gets now, and what the link's page is about.
 pub(crate) struct Choice {
     /// `r•••@example.com`; none where the link is too old to show it.
     pub reader: Option<String>,
-    /// The group that the button opts out of; none: everything.
+    /// The group that the link is for; none: everything.
     pub group: Option<String>,
+    pub out_of_group: bool,
+    pub out_of_everything: bool,
+    /// Young enough to opt in again.
+    pub is_trusted: bool,
+    /// The reader's groups by name; empty where the link is too old to show them.
+    pub groups: Vec<GroupChoice>,
+}
+
+pub(crate) struct GroupChoice {
+    pub id: GroupId,
+    pub name: String,
+    pub subscribed: bool,
 }
 
 impl Choice {
-    fn reader(&self) -> String {
-        self.reader
-            .as_ref()
-            .map(|reader| format!("<p><small>{}</small></p>", encode_safe(reader)))
-            .unwrap_or_default()
+    fn is_out(&self) -> bool {
+        self.out_of_everything || self.out_of_group
+    }
+}
+
+#[derive(Template)]
+#[template(path = "preferences.html")]
+struct PreferencesPage<'a> {
+    words: &'a Words,
+    style: &'static str,
+    choice: &'a Choice,
+    /// A message's id.
+    said: Option<&'static str>,
+}
+
+impl PreferencesPage<'_> {
+    fn title(&self) -> &'static str {
+        if self.choice.is_out() { "left-title" } else { "leave-title" }
     }
 
-    fn mails(&self) -> String {
-        match &self.group {
-            Some(group) => format!("mails from <strong>{}</strong>", encode_safe(group)),
-            None => "any mail from this sender".to_owned(),
+    fn what(&self) -> String {
+        let Choice { group, out_of_everything, .. } = self.choice;
+        match (group.as_ref().filter(|_| !out_of_everything), self.choice.is_out()) {
+            (Some(group), true) => self.words.say_of("left-group", "group", group),
+            (Some(group), false) => self.words.say_of("leave-group", "group", group),
+            (None, true) => self.words.say("left-everything"),
+            (None, false) => self.words.say("leave-everything"),
         }
     }
 }
 
-/// One button, which posts to the address that the page itself has.
-pub(crate) fn unsubscribe(choice: &Choice) -> Response {
-    let body = format!(
-        "<h1>Unsubscribe?</h1>{}<p>You will not get {} any more.</p>\
-         <form method=\"post\"><button type=\"submit\">Unsubscribe</button></form>",
-        choice.reader(),
-        choice.mails()
-    );
-    page(StatusCode::OK, "Unsubscribe", &body)
+/// The preference centre. `said` is the id of what to say about the last press of a button.
+pub(crate) fn preferences(words: &Words, choice: &Choice, said: Option<&'static str>) -> Response {
+    page(StatusCode::OK, &PreferencesPage { words, style: STYLE, choice, said })
 }
 
-pub(crate) fn unsubscribed(choice: &Choice) -> Response {
-    let body = format!(
-        "<h1>You are unsubscribed.</h1>{}<p>You will not get {} any more. There is nothing else to do.</p>",
-        choice.reader(),
-        choice.mails()
-    );
-    page(StatusCode::OK, "You are unsubscribed", &body)
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    words: &'a Words,
+    style: &'static str,
+    title: &'static str,
+    lines: &'a [&'static str],
 }
 
 /// For whoever came without a token that is one of ours.
-pub(crate) fn bad_link(error: ApiError) -> Response {
-    let body = "<h1>This link does not work.</h1><p>Some mail programs break long links. Please open the mail again \
-        and use its link <em>Unsubscribe</em>, or copy the whole link into the address bar.</p><p>If that does not \
-        help, answer the mail: its sender has to take you off the list as well.</p>";
-    of_error(error, "This link does not work", body)
+pub(crate) fn bad_link(words: &Words, error: ApiError) -> Response {
+    of_error(words, error, "broken-title", &["broken-hint", "broken-help"])
+}
+
+/// Old links only opt out.
+pub(crate) fn old_link(words: &Words, error: ApiError) -> Response {
+    of_error(words, error, "old-title", &["old-hint"])
 }
 
 /// The form came from another site, or from a browser that does not tell.
-pub(crate) fn foreign_form() -> Response {
-    let body = "<h1>Please use the button on our own page.</h1><p>Nothing was changed. Open the link in the mail \
-        again, and press the button there.</p>";
-    of_error(ApiError::Forbidden("the form came from another site"), "Nothing was changed", body)
+pub(crate) fn foreign_form(words: &Words) -> Response {
+    let error = ApiError::Forbidden("the form came from another site");
+    of_error(words, error, "foreign-title", &["foreign-hint"])
 }
 
 /// What went wrong on our side.
-pub(crate) fn failed(error: ApiError) -> Response {
-    let body = "<h1>That did not work.</h1><p>Please try again in a moment: reload this page.</p>";
-    of_error(error, "That did not work", body)
+pub(crate) fn failed(words: &Words, error: ApiError) -> Response {
+    of_error(words, error, "failed-title", &["failed-hint"])
 }
 
 /// The page with the status and the headers that the error has elsewhere.
-fn of_error(error: ApiError, title: &str, body: &str) -> Response {
+fn of_error(words: &Words, error: ApiError, title: &'static str, lines: &[&'static str]) -> Response {
     let problem = error.into_response();
-    let mut response = page(problem.status(), title, body);
+    let mut response = page(problem.status(), &MessagePage { words, style: STYLE, title, lines });
     for (name, value) in problem.headers() {
         if *name != header::CONTENT_TYPE && *name != header::CONTENT_LENGTH {
             response.headers_mut().insert(name, value.clone());
@@ -104,14 +123,12 @@ fn of_error(error: ApiError, title: &str, body: &str) -> Response {
     response
 }
 
-fn page(status: StatusCode, title: &str, body: &str) -> Response {
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head>\
-         <body><main>{body}</main></body></html>"
-    );
+fn page(status: StatusCode, template: &impl Template) -> Response {
+    // Writing to a string cannot fail.
+    let Ok(html) = template.render() else { return ApiError::Internal.into_response() };
     let mut response = (status, Html(html)).into_response();
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
     response
 }
