@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use workers::dkim::{Dkim, DkimConfig};
 use workers::mailers::{NullConfig, OutboxConfig, SmtpConfig};
 
 const DEFAULTS: &str = include_str!("../../config.default.toml");
@@ -28,6 +29,8 @@ pub struct Config {
     pub outbox: OutboxConfig,
     pub smtp: Option<SmtpConfig>,
     pub null: Option<NullConfig>,
+    #[serde(default)]
+    pub dkim: Vec<DkimConfig>,
     pub log: Log,
 }
 
@@ -129,6 +132,7 @@ impl Config {
         ensure!(self.database.max_connections >= 4, "database.max_connections must be at least 4");
         ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");
         mail::Address::parse(&send.from).context("send.from")?;
+        Dkim::new(&self.dkim)?;
         self.kafka.check()?;
         let mailers = self.mailer_names();
         ensure!(
@@ -208,6 +212,7 @@ mod tests {
             ("[api]\nlisten = \"here\"", "listen"),
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
+            ("[[dkim]]\ndomain = \"a.example\"\nselector = \"s\"\nkey_file = \"/none\"", "key_file"),
             ("[log]\nformat = \"xml\"", "format"),
             ("[kafka]\nbroker = \"mq:9092\"", "broker"),
             ("[kafka]\nbrokers = \"mq\"", "kafka.brokers"),

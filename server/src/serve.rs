@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use workers::dkim::Dkim;
 use workers::freezer::Freezer;
 use workers::mailers::{Mailer, Null, Outbox, OutboxIndex, Smtp};
 use workers::scheduler::Scheduler;
@@ -250,6 +251,7 @@ fn sender_settings(config: &Config) -> anyhow::Result<SenderSettings> {
         mail_host: host.context("send.from has no host")?,
         default_from,
         postal_address: config.postal_address(),
+        dkim: Dkim::new(&config.dkim)?,
     })
 }
 

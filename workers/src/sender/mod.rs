@@ -9,6 +9,7 @@ mod pass;
 mod settling;
 mod transactional;
 
+use crate::dkim::Dkim;
 use crate::mailers::Mailer;
 use campaign::{CampaignContext, Campaigns};
 use commands::send::Claim;
@@ -32,7 +33,6 @@ const DEFERRED_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 
 pub type Mailers = BTreeMap<String, Arc<dyn Mailer>>;
 
-#[derive(Clone)]
 pub struct SenderSettings {
     /// Recipients of one authorization, at the most.
     pub chunk_max: usize,
@@ -47,6 +47,7 @@ pub struct SenderSettings {
     pub postal_address: Option<String>,
     /// The host of Message-ID and List-Id.
     pub mail_host: String,
+    pub dkim: Dkim,
 }
 
 #[derive(Clone)]
