@@ -1,5 +1,6 @@
 //! What every request and every answer goes through: the request id, the log line, the headers, problems.
 
+use crate::metrics::Call;
 use crate::problem::{self, ApiError};
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -41,9 +42,11 @@ async fn edge(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id));
     request.extensions_mut().insert(Arrived(started));
-    let span = span(&request, id);
+    let (span, call) = (span(&request, id), Call::of(&request));
     async {
-        let mut response = problem::complete(next.run(request).await, id);
+        let response = next.run(request).await;
+        call.count(&response, started.elapsed());
+        let mut response = problem::complete(response, id);
         set_headers(response.headers_mut(), id);
         log(&response, started);
         response

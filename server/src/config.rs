@@ -28,6 +28,7 @@ pub struct Config {
     pub outbox: OutboxConfig,
     pub smtp: Option<SmtpConfig>,
     pub null: Option<NullConfig>,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
@@ -81,6 +82,22 @@ pub struct Send {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Metrics {
+    pub listen: String,
+}
+
+impl Metrics {
+    /// `None`: nothing is measured.
+    pub fn listen(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let listen = Some(self.listen.trim()).filter(|listen| !listen.is_empty());
+        listen
+            .map(|listen| listen.parse().context("metrics.listen must be an address with a port"))
+            .transpose()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     pub format: LogFormat,
     pub filter: String,
@@ -130,6 +147,7 @@ impl Config {
         ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");
         mail::Address::parse(&send.from).context("send.from")?;
         self.kafka.check()?;
+        self.metrics.listen()?;
         let mailers = self.mailer_names();
         ensure!(
             mailers.contains(&send.mailer),
@@ -209,6 +227,7 @@ mod tests {
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
             ("[log]\nformat = \"xml\"", "format"),
+            ("[metrics]\nlisten = \"9464\"", "metrics.listen"),
             ("[kafka]\nbroker = \"mq:9092\"", "broker"),
             ("[kafka]\nbrokers = \"mq\"", "kafka.brokers"),
             ("[kafka]\nprefix = \"a b\"", "kafka.prefix"),

@@ -4,6 +4,7 @@ mod accounts;
 mod config;
 mod demo;
 mod import;
+mod metrics;
 mod operate;
 mod serve;
 mod telemetry;

@@ -1,6 +1,7 @@
 //! Starts the roles of a process, and ends them in order: no new work, what is in flight ends, at most 30 s.
 
 use crate::config::Config;
+use crate::metrics::{self, Metrics, Observed};
 use anyhow::Context;
 use clap::ValueEnum;
 use commands::{Commands, MailerNames};
@@ -50,6 +51,13 @@ pub enum Role {
     Importer,
 }
 
+impl Role {
+    /// As it is given to `--roles`.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 pub async fn pool(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
     eventstore::connect(url, max_connections).await.context("the database can't be reached (database.url)")
 }
@@ -72,6 +80,11 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let keys = Arc::new(link_keys(&commands.store).await?);
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
+    if let Some(listen) = config.metrics.listen()? {
+        let metrics = Metrics::start(listen, &roles, Observed::new(&commands)).await?;
+        let database = metrics::sampling_pool(&config.database.url.0)?;
+        running.spawn(named("metrics", metrics.run(database, topics.is_some(), stop.clone())));
+    }
     let sequencer = Sequencer::new(commands.store.clone());
     let wake = roles.contains(&Role::Sequencer).then(|| sequencer.head());
     if roles.contains(&Role::Sequencer) {
@@ -234,6 +247,7 @@ fn mailers(
     if let Some(null) = &config.null {
         mailers.push(Arc::new(Null::new(null)));
     }
+    mailers.iter().for_each(|mailer| workers::metrics::register(mailer.name()));
     Ok(mailers.into_iter().map(|mailer| (mailer.name().to_owned(), mailer)).collect())
 }
 

@@ -20,6 +20,7 @@ mod kafka;
 mod logs;
 mod mailer_down;
 mod many_processes;
+mod metrics;
 mod operator_import;
 mod opt_out_race;
 mod pause_and_cancel;
