@@ -1,4 +1,4 @@
-//! What is counted of requests. Labels come from bounded sets: a route is its template, a method one that we know.
+//! What is counted of requests, and named in their log. Labels come from bounded sets: a route is its template, a method one that we know.
 
 use crate::problem;
 use axum::extract::{MatchedPath, Request};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// A request's labels.
 pub(crate) struct Call {
-    method: &'static str,
-    route: String,
+    pub method: &'static str,
+    pub route: String,
 }
 
 impl Call {
