@@ -1,6 +1,7 @@
 //! `postledger`: one binary, roles by name.
 
 mod accounts;
+mod check;
 mod config;
 mod demo;
 mod import;
@@ -49,6 +50,11 @@ enum Command {
         #[command(subcommand)]
         command: operate::Kafka,
     },
+    /// The settings.
+    Config {
+        #[command(subcommand)]
+        command: check::Command,
+    },
     /// The master key, outside the database, and those that sign access tokens.
     Keys {
         #[command(subcommand)]
@@ -87,10 +93,15 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let config = || Config::load(&cli.config, cli.kafka.as_deref());
     match cli.command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
-        Command::Keys { command: operate::Keys::Generate { file } } => operate::generate(&file),
+        Command::Keys { command: operate::Keys::Generate { file, demonstration } } => {
+            operate::generate(&file, demonstration)
+        }
         Command::Keys { command: operate::Keys::Rotate } => runtime.block_on(accounts::rotate(config()?)),
         Command::User { command } => runtime.block_on(accounts::user(config()?, command)),
         Command::ApiKey { command } => runtime.block_on(accounts::api_key(config()?, command)),
+        Command::Config { command } => {
+            runtime.block_on(check::run(&cli.config, cli.kafka.as_deref(), command))
+        }
         Command::Serve(args) => {
             let config = config()?;
             telemetry::start(&config.log)?;

@@ -23,7 +23,6 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -80,13 +79,12 @@ async fn scrape(State((handle, observed)): State<(PrometheusHandle, Arc<Observed
 }
 
 /// One connection, made when it is wanted: what is sampled takes none from the pools that it looks at.
-pub fn sampling_pool(url: &str) -> anyhow::Result<PgPool> {
-    let options = PgConnectOptions::from_str(url).context("database.url")?;
+pub fn sampling_pool(options: PgConnectOptions) -> PgPool {
     let options = options.application_name("postledger metrics");
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIME);
     let pool = pool.after_connect(|connection, _| {
         let set = format!("SET statement_timeout = '{STATEMENT_TIME}'");
         Box::pin(async move { sqlx::query(&set).execute(connection).await.map(drop) })
     });
-    Ok(pool.connect_lazy_with(options))
+    pool.connect_lazy_with(options)
 }

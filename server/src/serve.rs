@@ -1,6 +1,6 @@
 //! Starts the roles of a process, and ends them in order: no new work, what is in flight ends, at most 30 s.
 
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::metrics::{self, Metrics, Observed};
 use anyhow::Context;
 use clap::ValueEnum;
@@ -58,16 +58,17 @@ impl Role {
     }
 }
 
-pub async fn pool(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
-    eventstore::connect(url, max_connections).await.context("the database can't be reached (database.url)")
+pub async fn pool(database: &Database, max_connections: u32) -> anyhow::Result<PgPool> {
+    let pool = eventstore::connect(database.options()?, max_connections).await;
+    pool.context("the database can't be reached (database.url)")
 }
 
 /// The write side over pools of its own.
 pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
     let master = Arc::new(config.master_key()?);
-    let url = &config.database.url.0;
-    let store = Store::new(pool(url, config.database.max_connections).await?, master);
-    let opt_outs = pool(url, config.database.opt_out_connections).await?;
+    let database = &config.database;
+    let store = Store::new(pool(database, database.max_connections).await?, master);
+    let opt_outs = pool(database, database.opt_out_connections).await?;
     let mailers = MailerNames { all: config.mailer_names(), default: config.send.mailer.clone() };
     Ok(Commands::new(store, opt_outs, config.timing(), mailers))
 }
@@ -82,7 +83,7 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     if let Some(listen) = config.metrics.listen()? {
         let metrics = Metrics::start(listen, &roles, Observed::new(&commands)).await?;
-        let database = metrics::sampling_pool(&config.database.url.0)?;
+        let database = metrics::sampling_pool(config.database.options()?);
         running.spawn(named("metrics", metrics.run(database, topics.is_some(), stop.clone())));
     }
     let sequencer = Sequencer::new(commands.store.clone());
@@ -125,6 +126,9 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         let router = router(&config, &commands, keys, stop.clone())?;
         let stop = stop.clone();
         running.spawn(named("api", async move { Ok(api::serve(listener, router, stop).await?) }));
+    }
+    for (name, file) in config.exposed_files() {
+        tracing::warn!("{name}: every user of this machine can reach {}", file.display());
     }
     tracing::info!(roles = ?roles, "started");
     until_the_end(running, stop).await
@@ -211,7 +215,8 @@ async fn signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
+/// What the binary needs is there; there may be more.
+pub async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
     let applied: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
         .fetch_one(pool)
         .await

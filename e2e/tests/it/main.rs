@@ -12,6 +12,7 @@ mod scene;
 
 mod bad_input;
 mod campaign_flow;
+mod config;
 mod crash;
 mod dead_letters;
 mod frozen_worker;
