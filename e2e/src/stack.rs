@@ -26,7 +26,8 @@ pub struct Settings(BTreeMap<String, String>);
 
 impl Settings {
     pub fn new() -> Self {
-        Self::default().set("log.filter", "info")
+        // No load balancer has to notice anything.
+        Self::default().set("log.filter", "info").set("api.drain_seconds", 0)
     }
 
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
@@ -176,6 +177,12 @@ impl Stack {
         let status = self.process(name).wait(within).await;
         self.processes.remove(name);
         status
+    }
+
+    /// Forgets a process that has ended by a signal.
+    pub fn terminated(&mut self, name: &str) {
+        assert!(self.process(name).ended().is_some(), "{name} runs");
+        self.processes.remove(name);
     }
 
     /// An operator's command, which has to succeed.

@@ -75,6 +75,7 @@ pub struct Api {
     pub listen: SocketAddr,
     pub public_url: String,
     pub import_max_bytes: u64,
+    pub drain_seconds: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,6 +190,7 @@ impl Config {
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"
         );
+        ensure!(self.api.drain_seconds <= 20, "api.drain_seconds must be 0 to 20");
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
         ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
         ensure!((1..=64).contains(&send.dispatches_at_once), "send.dispatches_at_once must be 1 to 64");
@@ -331,6 +333,7 @@ mod tests {
             ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
             ("demonstration = true\n[api]\nlisten = \"0.0.0.0:80\"", "demonstration"),
             ("[api]\nlisten = \"here\"", "listen"),
+            ("[api]\ndrain_seconds = 21", "api.drain_seconds"),
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
             ("[log]\nformat = \"xml\"", "format"),

@@ -4,6 +4,7 @@ mod accounts;
 mod check;
 mod config;
 mod demo;
+mod ending;
 mod import;
 mod metrics;
 mod operate;
@@ -15,6 +16,11 @@ use clap::{Parser, Subcommand};
 use config::Config;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Blocking calls that are under way when everything else has ended.
+const HANGING: Duration = Duration::from_secs(1);
 
 /// An event-sourced backend for e-mail campaigns.
 #[derive(Parser)]
@@ -90,6 +96,13 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         anyhow::bail!("another TLS provider was installed first");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let outcome = run(cli, &runtime);
+    // A call that hangs in a dead file system must not keep the process.
+    runtime.shutdown_timeout(HANGING);
+    outcome
+}
+
+fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
     let config = || Config::load(&cli.config, cli.kafka.as_deref());
     match cli.command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),

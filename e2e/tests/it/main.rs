@@ -30,5 +30,6 @@ mod rebuild;
 mod restart;
 mod schedule;
 mod schedulers;
+mod shutdown;
 mod smtp_answers;
 mod test_mail;
