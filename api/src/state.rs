@@ -21,6 +21,8 @@ pub struct Deps {
     pub link_keys: Arc<LinkKeys>,
     pub access_keys: Arc<AccessKeys>,
     pub config: ApiConfig,
+    /// The process is about to end: it is not ready any more.
+    pub leaving: CancellationToken,
     /// Ends streams that would otherwise hold up the server's shutdown.
     pub shutdown: CancellationToken,
 }
@@ -35,6 +37,7 @@ pub(crate) struct AppState {
     pub links: Links,
     pub access_keys: Arc<AccessKeys>,
     pub config: ApiConfig,
+    pub leaving: CancellationToken,
     pub shutdown: CancellationToken,
     pub streams: Arc<Semaphore>,
     pub renders: Arc<Semaphore>,
@@ -55,6 +58,7 @@ impl From<Deps> for AppState {
             link_keys: deps.link_keys,
             access_keys: deps.access_keys,
             config: deps.config,
+            leaving: deps.leaving,
             shutdown: deps.shutdown,
         }
     }

@@ -57,7 +57,7 @@ impl Sender {
             }
             composed
         });
-        composed.await.map_err(|error| eventstore::StoreError::Format(error.to_string()).into())
+        Ok(composed.await.map_err(eventstore::StoreError::from)?)
     }
 
     async fn read_chunk(

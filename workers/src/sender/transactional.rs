@@ -5,6 +5,7 @@ use super::chunk::{self, HandedOver};
 use super::settling::Insistence;
 use super::{ERROR_PAUSE, Rest, Sender};
 use crate::mailers::{Mailer, Outgoing};
+use crate::metrics;
 use crate::window::Window;
 use commands::send::{Authorized, ExpiredPermit, Lease};
 use commands::{CommandError, SubscriberDetails};
@@ -83,6 +84,7 @@ impl Sender {
         let mut waiting = dispatch.aggregate.waiting();
         waiting.truncate(mailer.take_tokens(waiting.len()).await);
         if let Err(down) = mailer.prepare(waiting.len().min(mailer.concurrency())).await {
+            metrics::unavailable(mailer.name());
             tracing::warn!(dispatch.id = %lease.dispatch_id, reason = down.reason, "mailer unavailable");
             return Ok(ERROR_PAUSE);
         }
@@ -155,7 +157,7 @@ impl Sender {
             });
             Ok(mails.collect())
         });
-        composed.await.map_err(|error| StoreError::Format(error.to_string()))?
+        composed.await.map_err(StoreError::from)?
     }
 
     /// Whoever is a subscriber sees the template with their own fields.
@@ -174,7 +176,7 @@ impl Sender {
         let Some(key) = keys.get(&id) else { return Ok(Vec::new()) };
         let addresses = key.open("addresses", &mail.addresses).map_err(StoreError::from)?;
         let addresses: Vec<String> =
-            serde_json::from_str(&addresses).map_err(|error| StoreError::Format(error.to_string()))?;
+            serde_json::from_str(&addresses).map_err(|_| StoreError::Format("addresses of a test".into()))?;
         let mut readers = Vec::with_capacity(waiting.len());
         for index in waiting {
             let place = usize::from(*index);
