@@ -15,6 +15,7 @@ mod campaign_flow;
 mod crash;
 mod dead_letters;
 mod frozen_worker;
+mod fuzz;
 mod gateway;
 mod kafka;
 mod logs;
