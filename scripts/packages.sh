@@ -46,13 +46,15 @@ missing_packages() {
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
   [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
   postgres_bin >/dev/null || echo postgresql
-  [[ $1 != test ]] || test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd python3-dkim python3-nacl python3-prometheus-client
+  [[ $1 == up ]] || test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd python3-dkim python3-nacl python3-prometheus-client
+  [[ $1 == up ]] || "$(test_python || echo /usr/bin/python3)" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  [[ $1 != bench ]] || command -v wrk >/dev/null || echo wrk
 }
 
 # Debian's package starts a server of its own when it is installed, which nobody asked for: this file prevents it meanwhile.
 NO_CLUSTER=/etc/postgresql-common/createcluster.d/postledger.conf
 
-# install_packages up|test|kafka
+# install_packages up|test|bench|kafka
 install_packages() {
   local missing install log=$DATA/log/apt.log
   mapfile -t missing < <(missing_packages "$1")
