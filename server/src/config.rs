@@ -175,7 +175,8 @@ impl Config {
             ("kafka.password_file", self.kafka.password_file.as_ref()),
             ("smtp.password_file", smtp),
         ];
-        let named = files.into_iter().filter_map(|(name, file)| Some((name, file?.as_path())));
+        let dkim = self.dkim.iter().map(|dkim| ("dkim.key_file", Some(&dkim.key_file)));
+        let named = files.into_iter().chain(dkim).filter_map(|(name, file)| Some((name, file?.as_path())));
         named.filter(|(_, file)| secrets::is_exposed(file)).collect()
     }
 
