@@ -15,6 +15,7 @@ mod csv_rows;
 mod edge;
 mod endpoints;
 mod input;
+mod oidc;
 mod openapi;
 mod pages;
 mod personal;
@@ -30,6 +31,7 @@ mod upload;
 mod visit;
 
 pub use config::{ApiConfig, ConfigError, PublicUrl};
+pub use oidc::{OAUTH_STATE_KEYS, ProviderConfig, ProviderConfigError, Providers};
 pub use router::router;
 pub use server::serve;
 pub use state::Deps;

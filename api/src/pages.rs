@@ -1,6 +1,8 @@
 //! The pages that readers see: plain HTML without scripts, readable on a phone and by a screen reader. They set no
 //! cookie, are not cached, and leave no token in a referrer.
 
+pub(crate) mod account;
+
 use crate::problem::ApiError;
 use aws_lc_rs::digest;
 use axum::response::{Html, IntoResponse, Response};
@@ -15,7 +17,12 @@ const STYLE: &str = "\
     h1{font-size:1.6rem;line-height:1.25}\
     button{font:inherit;font-weight:600;padding:.75rem 1.5rem;border:0;border-radius:.5rem;background:#1f4fd8;\
     color:#fff;cursor:pointer}\
-    button:focus-visible{outline:3px solid currentColor;outline-offset:3px}\
+    button:focus-visible,input:focus-visible{outline:3px solid currentColor;outline-offset:3px}\
+    label{display:block;margin:1.25rem 0 .25rem;font-weight:600}\
+    input{font:inherit;box-sizing:border-box;width:100%;padding:.6rem .75rem;border:1px solid;border-radius:.5rem}\
+    input[readonly]{border-color:transparent;padding-left:0;background:none;color:inherit}\
+    input+p{margin:.25rem 0 0}\
+    form button{margin-top:1.5rem}\
     small{opacity:.75}";
 
 /// No scripts, our one style sheet by its hash, forms to ourselves, no frames.

@@ -1,6 +1,6 @@
 //! What every handler can reach.
 
-use crate::{AccessKeys, ApiConfig};
+use crate::{AccessKeys, ApiConfig, Providers};
 use bytes::Bytes;
 use commands::Commands;
 use mail::links::{LinkKeys, Links};
@@ -20,6 +20,7 @@ pub struct Deps {
     pub pool: PgPool,
     pub link_keys: Arc<LinkKeys>,
     pub access_keys: Arc<AccessKeys>,
+    pub providers: Arc<Providers>,
     pub config: ApiConfig,
     /// Ends streams that would otherwise hold up the server's shutdown.
     pub shutdown: CancellationToken,
@@ -34,6 +35,7 @@ pub(crate) struct AppState {
     pub link_keys: Arc<LinkKeys>,
     pub links: Links,
     pub access_keys: Arc<AccessKeys>,
+    pub providers: Arc<Providers>,
     pub config: ApiConfig,
     pub shutdown: CancellationToken,
     pub streams: Arc<Semaphore>,
@@ -54,6 +56,7 @@ impl From<Deps> for AppState {
             pool: deps.pool,
             link_keys: deps.link_keys,
             access_keys: deps.access_keys,
+            providers: deps.providers,
             config: deps.config,
             shutdown: deps.shutdown,
         }

@@ -1,21 +1,30 @@
 //! Configuration: `config.default.toml`, then a file, then the environment.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use eventstore::keys::MasterKey;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use kafka::KafkaConfig;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use workers::mailers::{NullConfig, OutboxConfig, SmtpConfig};
+use workers::sender::AccountPages;
 
 const DEFAULTS: &str = include_str!("../../config.default.toml");
 const PREFIX: &str = "POSTLEDGER_";
 /// Set by tests and scripts under the same prefix; no settings.
-const NOT_SETTINGS: &[&str] =
-    &["test_postgres", "test_python", "test_binary", "test_kafka", "test_kafka_node", "test_kafka_script"];
+const NOT_SETTINGS: &[&str] = &[
+    "test_postgres",
+    "test_python",
+    "test_binary",
+    "test_openid",
+    "test_kafka",
+    "test_kafka_node",
+    "test_kafka_script",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +71,33 @@ pub struct Api {
     pub listen: SocketAddr,
     pub public_url: String,
     pub import_max_bytes: u64,
+    /// Empty: our own page.
+    pub password_reset_url: String,
+    pub invitation_url: String,
+    /// OpenID providers by name.
+    #[serde(default)]
+    pub oauth: BTreeMap<String, OAuth>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth {
+    pub issuer: String,
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    pub client_secret_file: Option<PathBuf>,
+    pub redirect_uris: Vec<String>,
+}
+
+/// Is never printed.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +157,16 @@ impl Config {
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"
         );
+        for (name, url) in [
+            ("password_reset_url", &self.api.password_reset_url),
+            ("invitation_url", &self.api.invitation_url),
+        ] {
+            let is_page = url.starts_with("https://") || url.starts_with("http://");
+            ensure!(
+                url.is_empty() || is_page && !url.contains(['#', ' ']),
+                "api.{name} must begin with https:// or http://, and have no fragment"
+            );
+        }
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
         ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
         ensure!((1..=64).contains(&send.dispatches_at_once), "send.dispatches_at_once must be 1 to 64");
@@ -162,6 +208,23 @@ impl Config {
         }
     }
 
+    /// Where the links in the mails of accounts lead.
+    pub fn account_pages(&self) -> AccountPages {
+        let public_url = self.api.public_url.trim_end_matches('/');
+        let or_ours = |url: &String, path: &str| match url.is_empty() {
+            true => format!("{public_url}{path}"),
+            false => url.clone(),
+        };
+        AccountPages {
+            password_reset: or_ours(&self.api.password_reset_url, "/auth/password-reset"),
+            invitation: or_ours(&self.api.invitation_url, "/auth/invitation"),
+        }
+    }
+
+    pub fn providers(&self) -> anyhow::Result<Vec<api::ProviderConfig>> {
+        self.api.oauth.iter().map(|(name, oauth)| oauth.provider(name)).collect()
+    }
+
     pub fn master_key(&self) -> anyhow::Result<MasterKey> {
         let file = &self.keys.master_key_file;
         let hex = std::fs::read_to_string(file).with_context(|| {
@@ -169,6 +232,31 @@ impl Config {
             format!("keys.master_key_file: {file} can't be read; `postledger keys generate {file}` makes one")
         })?;
         MasterKey::from_hex(&hex).with_context(|| format!("keys.master_key_file: {}", file.display()))
+    }
+}
+
+impl OAuth {
+    fn provider(&self, name: &str) -> anyhow::Result<api::ProviderConfig> {
+        let client_secret = match (&self.client_secret, &self.client_secret_file) {
+            (Some(_), Some(_)) => {
+                bail!("api.oauth.{name}: client_secret and client_secret_file: one of them")
+            }
+            (Some(Secret(secret)), None) => Some(secret.clone().into()),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file).with_context(|| {
+                    format!("api.oauth.{name}.client_secret_file: {} can't be read", file.display())
+                })?;
+                Some(text.trim_end().to_owned().into())
+            }
+            (None, None) => None,
+        };
+        Ok(api::ProviderConfig {
+            name: name.to_owned(),
+            issuer: self.issuer.clone(),
+            client_id: self.client_id.clone(),
+            client_secret,
+            redirect_uris: self.redirect_uris.clone(),
+        })
     }
 }
 
@@ -206,6 +294,10 @@ mod tests {
             ("[send]\nmailer = \"smtp\"", "send.mailer"),
             ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
             ("[api]\nlisten = \"here\"", "listen"),
+            ("[api]\npassword_reset_url = \"/reset\"", "api.password_reset_url"),
+            ("[api]\ninvitation_url = \"https://app.example.com/#/join\"", "api.invitation_url"),
+            ("[api.oauth.company]\nissuer = \"https://id.example.com\"", "client_id"),
+            ("[api.oauth.company]\nissue = \"https://id.example.com\"", "issue"),
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
             ("[log]\nformat = \"xml\"", "format"),
@@ -230,6 +322,33 @@ mod tests {
     fn the_database_url_is_not_printed() {
         let config = load("[database]\nurl = \"postgres://u:hunter2@db/x\"").unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    const COMPANY: &str = "[api.oauth.company]\nissuer = \"https://id.example.com\"\nclient_id = \"postledger\"\n\
+        redirect_uris = [\"https://app.example.com/back\"]\n";
+
+    #[test]
+    fn a_providers_secret_is_read_and_not_printed() {
+        let config = load(&format!("{COMPANY}client_secret = \"hunter2\"")).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let providers = config.providers().unwrap();
+        assert_eq!((providers[0].name.as_str(), providers[0].client_id.as_str()), ("company", "postledger"));
+        assert_eq!(providers[0].client_secret.as_ref().unwrap().as_str(), "hunter2");
+        assert!(load(COMPANY).unwrap().providers().unwrap()[0].client_secret.is_none());
+        let none = load(&format!("{COMPANY}client_secret_file = \"/none\"")).unwrap();
+        let error = none.providers().err().unwrap().to_string();
+        assert!(error.contains("api.oauth.company.client_secret_file"), "{error}");
+        let both = load(&format!("{COMPANY}client_secret = \"a\"\nclient_secret_file = \"/none\"")).unwrap();
+        assert!(both.providers().is_err());
+    }
+
+    #[test]
+    fn links_lead_to_our_own_pages_unless_others_are_named() {
+        let ours = load("[api]\npublic_url = \"https://mail.example.org/api/\"").unwrap().account_pages();
+        assert_eq!(ours.password_reset, "https://mail.example.org/api/auth/password-reset");
+        let others =
+            load("[api]\ninvitation_url = \"https://app.example.com/join\"").unwrap().account_pages();
+        assert_eq!(others.invitation, "https://app.example.com/join");
     }
 
     #[test]

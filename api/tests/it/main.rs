@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+mod account_links;
 mod auth;
 mod bodies;
 mod conventions;
@@ -13,6 +14,7 @@ mod health;
 mod idempotency;
 mod imports;
 mod logs;
+mod oauth;
 mod one_click;
 mod openapi;
 mod page;
