@@ -46,7 +46,12 @@ missing_packages() {
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
   [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
   postgres_bin >/dev/null || echo postgresql
-  [[ $1 != test ]] || test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd
+  [[ $1 == test ]] || return 0
+  test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd
+  # A real browser, and the OpenID provider that it signs in at.
+  command -v chromedriver >/dev/null || printf '%s\n' chromium chromium-driver
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
 }
 
 # Debian's package starts a server of its own when it is installed, which nobody asked for: this file prevents it meanwhile.
