@@ -11,6 +11,8 @@ mod imports;
 mod jwks;
 mod members;
 mod oauth;
+mod opt_outs;
+mod preference_page;
 mod preferences;
 mod preview;
 mod progress;
@@ -19,6 +21,7 @@ mod report;
 mod schedule;
 mod security_events;
 mod sessions;
+mod subscriber_history;
 mod subscribers;
 mod templates;
 mod test_mail;
@@ -37,6 +40,8 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         users::routes,
         api_keys::routes,
         security_events::routes,
+        opt_outs::routes,
+        subscriber_history::routes,
         groups::routes,
         members::routes,
         subscribers::routes,
@@ -49,6 +54,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         recipients::routes,
         progress::routes,
         preferences::routes,
+        preference_page::routes,
         unsubscribe::routes,
         health::routes,
         jwks::routes,

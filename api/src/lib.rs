@@ -15,6 +15,7 @@ mod csv_rows;
 mod edge;
 mod endpoints;
 mod input;
+mod metrics;
 mod oidc;
 mod openapi;
 mod pages;

@@ -22,6 +22,8 @@ pub struct Deps {
     pub access_keys: Arc<AccessKeys>,
     pub providers: Arc<Providers>,
     pub config: ApiConfig,
+    /// The process is about to end: it is not ready any more.
+    pub leaving: CancellationToken,
     /// Ends streams that would otherwise hold up the server's shutdown.
     pub shutdown: CancellationToken,
 }
@@ -37,6 +39,7 @@ pub(crate) struct AppState {
     pub access_keys: Arc<AccessKeys>,
     pub providers: Arc<Providers>,
     pub config: ApiConfig,
+    pub leaving: CancellationToken,
     pub shutdown: CancellationToken,
     pub streams: Arc<Semaphore>,
     pub renders: Arc<Semaphore>,
@@ -58,6 +61,7 @@ impl From<Deps> for AppState {
             access_keys: deps.access_keys,
             providers: deps.providers,
             config: deps.config,
+            leaving: deps.leaving,
             shutdown: deps.shutdown,
         }
     }

@@ -7,7 +7,9 @@ use zeroize::Zeroizing;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    #[error("the master key must be 64 hex digits (32 random bytes)")]
+    #[error(
+        "the master key must be 64 hex digits (32 random bytes), of a demonstration behind `demonstration:`"
+    )]
     Malformed,
     #[error("data was sealed under master key {0}, which is not the one configured")]
     ForeignMaster(String),
@@ -34,9 +36,16 @@ pub fn random_secret() -> Result<Secret, KeyError> {
     Ok(secret)
 }
 
+/// What the text of a demonstration's master key begins with.
+///
+/// Such a key is another key than its digits alone are: who takes the word away opens nothing of the demonstration. So
+/// whatever a demonstration has made, users with well-known passwords among it, is usable as a demonstration alone.
+pub const DEMONSTRATION: &str = "demonstration:";
+
 /// Wraps the keys of people and services; hashes addresses, identities and request bodies. Each use has a key of its own.
 pub struct MasterKey {
     id: String,
+    is_demonstration: bool,
     wrapping: RandomizedNonceKey,
     addresses: hmac::Key,
     identities: hmac::Key,
@@ -44,14 +53,19 @@ pub struct MasterKey {
 }
 
 impl MasterKey {
-    pub fn from_hex(hex: &str) -> Result<Self, KeyError> {
-        let AddressHash(master) =
-            serde_json::from_value(hex.trim().into()).map_err(|_| KeyError::Malformed)?;
+    /// `text`: 64 hex digits, behind [`DEMONSTRATION`] where it is the key of one.
+    pub fn from_hex(text: &str) -> Result<Self, KeyError> {
+        let (hex, salt, is_demonstration) = match text.trim().strip_prefix(DEMONSTRATION) {
+            Some(hex) => (hex, "postledger demonstration", true),
+            None => (text.trim(), "postledger", false),
+        };
+        let AddressHash(master) = serde_json::from_value(hex.into()).map_err(|_| KeyError::Malformed)?;
         let master = Zeroizing::new(master);
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"postledger").extract(master.as_ref());
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt.as_bytes()).extract(master.as_ref());
         let fingerprint = digest::digest(&digest::SHA256, derive(&prk, b"id")?.as_ref());
         Ok(Self {
             id: fingerprint.as_ref()[..4].iter().map(|b| format!("{b:02x}")).collect(),
+            is_demonstration,
             wrapping: RandomizedNonceKey::new(&AES_256_GCM, derive(&prk, b"wrap")?.as_ref())?,
             addresses: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"address")?.as_ref()),
             identities: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"identity")?.as_ref()),
@@ -62,6 +76,10 @@ impl MasterKey {
     /// Names the key in what was made with it, so that a change of keys can be told from damage.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    pub fn is_demonstration(&self) -> bool {
+        self.is_demonstration
     }
 
     pub fn address_hash(&self, address: &EmailAddress) -> AddressHash {
@@ -174,6 +192,15 @@ mod tests {
         assert_eq!(hash("https://a", "1"), hash("https://a", "1"));
         assert_ne!(hash("https://a", "1"), hash("https://b", "1"));
         assert_ne!(hash("https://a", "1"), hash("https://a1", ""));
+    }
+
+    #[test]
+    fn a_demonstrations_key_without_its_word_is_another_key() {
+        let demonstration = MasterKey::from_hex(&format!("{DEMONSTRATION}{}\n", "ab".repeat(32))).unwrap();
+        assert!(demonstration.is_demonstration() && !master().is_demonstration());
+        assert_ne!(demonstration.id(), master().id());
+        let wrapped = demonstration.wrap(b"ana", &random_secret().unwrap()).unwrap();
+        assert_eq!(master().unwrap(master().id(), b"ana", &wrapped), Err(KeyError::Tampered));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::body::{self, Input, Unkept, is_json};
 use crate::config::FORM_MAX_BYTES;
 use crate::context;
 use crate::pages::account::{self, Form};
+use crate::pages::{self, Words};
 use crate::personal::Opener;
 use crate::problem::ApiError;
 use crate::state::App;
@@ -16,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use commands::{CommandError, Password};
 use domain::EmailAddress;
 use domain::transactional::AccountMailKind;
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -85,8 +86,8 @@ async fn request_reset(
     params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
     responses((status = 200, description = "The page: a form.", body = String, content_type = "text/html"),
         (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html")))]
-async fn reset_page(State(app): State<App>, uri: Uri) -> Response {
-    page(&app, &uri, AccountMailKind::PasswordReset).await
+async fn reset_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
+    page(&app, Words::of(&headers), &uri, AccountMailKind::PasswordReset).await
 }
 
 /// Choose a new password
@@ -110,8 +111,8 @@ async fn reset(State(app): State<App>, request: Request) -> Result<Response, Api
     params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
     responses((status = 200, description = "The page: a form.", body = String, content_type = "text/html"),
         (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html")))]
-async fn invitation_page(State(app): State<App>, uri: Uri) -> Response {
-    page(&app, &uri, AccountMailKind::Invitation).await
+async fn invitation_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
+    page(&app, Words::of(&headers), &uri, AccountMailKind::Invitation).await
 }
 
 /// Accept an invitation
@@ -128,20 +129,22 @@ async fn accept(State(app): State<App>, request: Request) -> Result<Response, Ap
     choose(&app, request, AccountMailKind::Invitation).await
 }
 
-async fn page(app: &App, uri: &Uri, kind: AccountMailKind) -> Response {
-    let Some(token) = query_token(uri) else { return account::dead_link(kind) };
-    show(app, kind, &token, None).await.unwrap_or_else(crate::pages::failed)
+async fn page(app: &App, words: &Words, uri: &Uri, kind: AccountMailKind) -> Response {
+    let Some(token) = query_token(uri) else { return account::dead_link(words, kind) };
+    let shown = show(app, words, kind, &token, None).await;
+    shown.unwrap_or_else(|error| pages::failed(words, error))
 }
 
 /// The form, with what was wrong with the last try.
 async fn show(
     app: &App,
+    words: &Words,
     kind: AccountMailKind,
     token: &str,
-    problem: Option<&str>,
+    problem: Option<&'static str>,
 ) -> Result<Response, ApiError> {
     let Some(link) = app.commands.account_link(kind, token).await? else {
-        return Ok(account::dead_link(kind));
+        return Ok(account::dead_link(words, kind));
     };
     let opener = Opener::of(app, &[link.user_id]).await?;
     let email = opener.open_sealed(link.user_id, "address", link.address)?;
@@ -149,7 +152,7 @@ async fn show(
         AccountMailKind::PasswordReset => "/auth/password-reset/confirm",
         AccountMailKind::Invitation => "/auth/invitation/confirm",
     });
-    Ok(account::choose_password(kind, &Form { action: &action, token, email: &email, problem }))
+    Ok(account::choose_password(words, kind, &Form { action: &action, token, email: &email, problem }))
 }
 
 async fn choose(app: &App, request: Request, kind: AccountMailKind) -> Result<Response, ApiError> {
@@ -171,23 +174,24 @@ async fn by_form(app: &App, request: Request, kind: AccountMailKind) -> Result<R
     }
     let (parts, body) = request.into_parts();
     let (context, visit) = (context::plain(&parts), visit::of(&parts));
+    let words = Words::of(&parts.headers);
     let bytes = body::read(app, &parts.headers, body, FORM_MAX_BYTES).await?;
     let request = Request::from_parts(parts, Body::from(bytes));
     let form = axum::Form::<ChosenPasswordForm>::from_request(request, &()).await;
     let Ok(axum::Form(form)) = form else {
         return Err(ApiError::Malformed("the body is not the form of our page".to_owned()));
     };
-    let new = match Password::new(form.password.clone()) {
-        Ok(_) if form.password != form.again => Err("is not the same twice"),
-        checked => checked,
+    let problem = match Password::new(form.password.clone()) {
+        Ok(_) if form.password != form.again => Err("chosen-differs"),
+        checked => checked.map_err(|_| "chosen-unfit"),
     };
-    let new = match new {
+    let new = match problem {
         Ok(new) => new,
-        Err(reason) => return show(app, kind, &form.token, Some(reason)).await,
+        Err(problem) => return show(app, words, kind, &form.token, Some(problem)).await,
     };
     Ok(match app.commands.choose_password(&context, kind, &form.token, new, visit).await {
-        Ok(()) => account::password_chosen(),
-        Err(CommandError::Unauthorized(_)) => account::dead_link(kind),
-        Err(error) => crate::pages::failed(error.into()),
+        Ok(()) => account::password_chosen(words),
+        Err(CommandError::Unauthorized(_)) => account::dead_link(words, kind),
+        Err(error) => pages::failed(words, error.into()),
     })
 }

@@ -71,11 +71,16 @@ impl Providers {
         keys: Vec<ServiceKey>,
         public_url: &str,
     ) -> Result<Self, ProviderConfigError> {
-        check(&configs)?;
+        Self::check(&configs)?;
         let client = http::client().map_err(|error| ProviderConfigError::Client(error.to_string()))?;
         let by_name =
             configs.into_iter().map(|config| (config.name.clone(), Provider::new(config, client.clone())));
         Ok(Self { by_name: by_name.collect(), jar: Jar::new(keys, public_url.starts_with("https://"))? })
+    }
+
+    /// Whether they can be used together.
+    pub fn check(configs: &[ProviderConfig]) -> Result<(), ProviderConfigError> {
+        check(configs)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Provider> {

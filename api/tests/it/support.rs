@@ -35,6 +35,7 @@ pub struct TestApp {
     pub access_keys: Arc<AccessKeys>,
     /// An administrator's access token: what calls bear unless they say otherwise.
     pub admin: String,
+    pub leaving: CancellationToken,
     pub shutdown: CancellationToken,
     _stop: Option<DropGuard>,
 }
@@ -93,7 +94,7 @@ impl TestApp {
         let admin = administrators_token(&signer).await;
         let mut config = ApiConfig::new(ORIGIN.parse().unwrap());
         change(&mut config);
-        let shutdown = CancellationToken::new();
+        let (leaving, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let router = api::router(Deps {
             commands: commands.clone(),
             pool: pool.clone(),
@@ -101,9 +102,10 @@ impl TestApp {
             access_keys: access_keys.clone(),
             providers: Arc::new(providers()),
             config,
+            leaving: leaving.clone(),
             shutdown: shutdown.clone(),
         });
-        Self { router, pool, commands, links, access_keys, admin, shutdown, _stop: None }
+        Self { router, pool, commands, links, access_keys, admin, leaving, shutdown, _stop: None }
     }
 
     pub fn call(&self, method: Method, path: &str) -> Call {

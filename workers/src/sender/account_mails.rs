@@ -109,7 +109,7 @@ impl Sender {
             attempt: u32::from(attempt),
             envelope_from: from.email.clone(),
             envelope_to: address,
-            message: message.map_err(|_| "message_not_built")?,
+            message: self.signed(from, message)?,
         })
     }
 }

@@ -66,7 +66,7 @@ impl Sender {
             });
             Ok(mails.collect())
         });
-        composed.await.map_err(|error| StoreError::Format(error.to_string()))?
+        composed.await.map_err(StoreError::from)?
     }
 
     /// Whoever is a subscriber sees the template with their own fields.
@@ -85,7 +85,7 @@ impl Sender {
         let Some(key) = keys.get(&id) else { return Ok(Vec::new()) };
         let addresses = key.open("addresses", &mail.addresses).map_err(StoreError::from)?;
         let addresses: Vec<String> =
-            serde_json::from_str(&addresses).map_err(|error| StoreError::Format(error.to_string()))?;
+            serde_json::from_str(&addresses).map_err(|_| StoreError::Format("addresses of a test".into()))?;
         let mut readers = Vec::with_capacity(waiting.len());
         for index in waiting {
             let place = usize::from(*index);
@@ -149,7 +149,7 @@ impl Sender {
             attempt: u32::from(*attempt),
             envelope_from: from.email.clone(),
             envelope_to: details.address.clone(),
-            message: message.map_err(|_| "message_not_built")?,
+            message: self.signed(from, message)?,
         })
     }
 }

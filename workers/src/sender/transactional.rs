@@ -4,6 +4,7 @@ use super::chunk::{self, HandedOver};
 use super::settling::Insistence;
 use super::{ERROR_PAUSE, Rest, Sender};
 use crate::mailers::{Mailer, Outgoing};
+use crate::metrics;
 use crate::window::Window;
 use commands::CommandError;
 use commands::send::{Authorized, ExpiredPermit, Lease};
@@ -76,6 +77,7 @@ impl Sender {
         let mut waiting = dispatch.aggregate.waiting();
         waiting.truncate(mailer.take_tokens(waiting.len()).await);
         if let Err(down) = mailer.prepare(waiting.len().min(mailer.concurrency())).await {
+            metrics::unavailable(mailer.name());
             tracing::warn!(dispatch.id = %lease.dispatch_id, reason = down.reason, "mailer unavailable");
             return Ok(ERROR_PAUSE);
         }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
+use workers::dkim::Dkim;
 use workers::freezer::Freezer;
 use workers::mailers::{Mailer, Outcome, Outgoing, Reconciled, Unavailable};
 use workers::scheduler::Scheduler;
@@ -168,6 +169,7 @@ impl World {
                 password_reset: "https://app.example.com/reset".into(),
                 invitation: "https://app.example.com/join".into(),
             },
+            dkim: Dkim::default(),
         };
         let mailers = [("scripted".to_owned(), mailer as Arc<dyn Mailer>)].into_iter().collect();
         let keys = Arc::new(LinkKeys::new(keys).unwrap());
