@@ -46,9 +46,14 @@ missing_packages() {
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
   [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
   postgres_bin >/dev/null || echo postgresql
-  [[ $1 == up ]] || test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd python3-dkim python3-nacl python3-prometheus-client
-  [[ $1 == up ]] || "$(test_python || echo /usr/bin/python3)" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  [[ $1 != up ]] || return 0
+  test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd python3-dkim python3-nacl python3-prometheus-client
+  "$(test_python || echo /usr/bin/python3)" -c 'import ensurepip' 2>/dev/null || echo python3-venv
   [[ $1 != bench ]] || command -v wrk >/dev/null || echo wrk
+  # A real browser, and the OpenID provider that it signs in at.
+  command -v chromedriver >/dev/null || printf '%s\n' chromium chromium-driver
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
 }
 
 # Debian's package starts a server of its own when it is installed, which nobody asked for: this file prevents it meanwhile.
