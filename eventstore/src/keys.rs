@@ -42,12 +42,13 @@ pub fn random_secret() -> Result<Secret, KeyError> {
 /// whatever a demonstration has made, users with well-known passwords among it, is usable as a demonstration alone.
 pub const DEMONSTRATION: &str = "demonstration:";
 
-/// Wraps the keys of people and services; hashes addresses and request bodies. Each use has a key of its own.
+/// Wraps the keys of people and services; hashes addresses, identities and request bodies. Each use has a key of its own.
 pub struct MasterKey {
     id: String,
     is_demonstration: bool,
     wrapping: RandomizedNonceKey,
     addresses: hmac::Key,
+    identities: hmac::Key,
     bodies: hmac::Key,
 }
 
@@ -67,6 +68,7 @@ impl MasterKey {
             is_demonstration,
             wrapping: RandomizedNonceKey::new(&AES_256_GCM, derive(&prk, b"wrap")?.as_ref())?,
             addresses: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"address")?.as_ref()),
+            identities: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"identity")?.as_ref()),
             bodies: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"body")?.as_ref()),
         })
     }
@@ -84,14 +86,14 @@ impl MasterKey {
         AddressHash(tag(&self.addresses, address.canonical().as_bytes()))
     }
 
-    /// Authenticates a request's body for the comparison of repeats; `parts` are length-prefixed.
+    /// Of a subject of an issuer (OpenID Connect Core section 2): together they are one person for ever.
+    pub fn identity_hash(&self, issuer: &str, subject: &str) -> [u8; 32] {
+        mac(&self.identities, &[issuer.as_bytes(), subject.as_bytes()])
+    }
+
+    /// Authenticates a request's body for the comparison of repeats.
     pub fn body_mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.bodies);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        to_array(context.sign().as_ref())
+        mac(&self.bodies, parts)
     }
 
     /// A mac over a body that streams by.
@@ -117,6 +119,16 @@ fn derive(prk: &hkdf::Prk, purpose: &'static [u8]) -> Result<Secret, KeyError> {
     let mut key = Zeroizing::new([0; 32]);
     prk.expand(&[purpose], hkdf::HKDF_SHA256)?.fill(key.as_mut())?;
     Ok(key)
+}
+
+/// `parts` are length-prefixed.
+fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    to_array(context.sign().as_ref())
 }
 
 fn tag(key: &hmac::Key, data: &[u8]) -> [u8; 32] {
@@ -172,6 +184,14 @@ mod tests {
         };
         assert_eq!(hash("ab", "A@Example.com"), hash("ab", "a@example.com"));
         assert_ne!(hash("ab", "a@example.com"), hash("cd", "a@example.com"));
+    }
+
+    #[test]
+    fn an_identity_is_its_issuer_and_its_subject() {
+        let hash = |issuer: &str, subject: &str| master().identity_hash(issuer, subject);
+        assert_eq!(hash("https://a", "1"), hash("https://a", "1"));
+        assert_ne!(hash("https://a", "1"), hash("https://b", "1"));
+        assert_ne!(hash("https://a", "1"), hash("https://a1", ""));
     }
 
     #[test]

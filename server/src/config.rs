@@ -18,13 +18,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+use workers::dkim::{Dkim, DkimConfig};
 use workers::mailers::{NullConfig, OutboxConfig, SmtpConfig};
+use workers::sender::AccountPages;
 
 const DEFAULTS: &str = include_str!("../../config.default.toml");
 const PREFIX: &str = "POSTLEDGER_";
 /// Set by tests and scripts under the same prefix; no settings.
-const NOT_SETTINGS: &[&str] =
-    &["test_postgres", "test_python", "test_binary", "test_kafka", "test_kafka_node", "test_kafka_script"];
+const NOT_SETTINGS: &[&str] = &[
+    "test_postgres",
+    "test_python",
+    "test_binary",
+    "test_openid",
+    "test_kafka",
+    "test_kafka_node",
+    "test_kafka_script",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +47,8 @@ pub struct Config {
     pub outbox: OutboxConfig,
     pub smtp: Option<SmtpConfig>,
     pub null: Option<NullConfig>,
+    #[serde(default)]
+    pub dkim: Vec<DkimConfig>,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -76,6 +87,22 @@ pub struct Api {
     pub public_url: String,
     pub import_max_bytes: u64,
     pub drain_seconds: u64,
+    /// Empty: our own page.
+    pub password_reset_url: String,
+    pub invitation_url: String,
+    /// OpenID providers by name.
+    #[serde(default)]
+    pub oauth: BTreeMap<String, OAuth>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth {
+    pub issuer: String,
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    pub client_secret_file: Option<PathBuf>,
+    pub redirect_uris: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,11 +185,15 @@ impl Config {
         if let Some(smtp) = &mut self.smtp {
             secrets::instead("smtp.password", &mut smtp.password, smtp.password_file.as_deref())?;
         }
+        for (name, oauth) in &mut self.api.oauth {
+            let setting = format!("api.oauth.{name}.client_secret");
+            secrets::instead(&setting, &mut oauth.client_secret, oauth.client_secret_file.as_deref())?;
+        }
         Ok(())
     }
 
     /// Files of secrets that others than their owner and group can reach, each with its setting.
-    pub fn exposed_files(&self) -> Vec<(&'static str, &Path)> {
+    pub fn exposed_files(&self) -> Vec<(String, &Path)> {
         let database = &self.database;
         let smtp = self.smtp.as_ref().and_then(|smtp| smtp.password_file.as_ref());
         let files = [
@@ -172,7 +203,12 @@ impl Config {
             ("kafka.password_file", self.kafka.password_file.as_ref()),
             ("smtp.password_file", smtp),
         ];
-        let named = files.into_iter().filter_map(|(name, file)| Some((name, file?.as_path())));
+        let dkim = self.dkim.iter().map(|dkim| ("dkim.key_file".to_owned(), Some(&dkim.key_file)));
+        let oauth = self.api.oauth.iter().map(|(name, oauth)| {
+            (format!("api.oauth.{name}.client_secret_file"), oauth.client_secret_file.as_ref())
+        });
+        let files = files.into_iter().map(|(name, file)| (name.to_owned(), file)).chain(oauth).chain(dkim);
+        let named = files.filter_map(|(name, file)| Some((name, file?.as_path())));
         named.filter(|(_, file)| secrets::is_exposed(file)).collect()
     }
 
@@ -190,6 +226,16 @@ impl Config {
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"
         );
+        for (name, url) in [
+            ("password_reset_url", &self.api.password_reset_url),
+            ("invitation_url", &self.api.invitation_url),
+        ] {
+            let is_page = url.starts_with("https://") || url.starts_with("http://");
+            ensure!(
+                url.is_empty() || is_page && !url.contains(['#', ' ']),
+                "api.{name} must begin with https:// or http://, and have no fragment"
+            );
+        }
         ensure!(self.api.drain_seconds <= 20, "api.drain_seconds must be 0 to 20");
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
         ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
@@ -199,6 +245,8 @@ impl Config {
         ensure!(self.database.max_connections >= 4, "database.max_connections must be at least 4");
         ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");
         mail::Address::parse(&send.from).context("send.from")?;
+        api::Providers::check(&self.providers()).context("api.oauth")?;
+        Dkim::new(&self.dkim)?;
         self.kafka.check()?;
         self.metrics.listen()?;
         let mailers = self.mailer_names();
@@ -233,6 +281,23 @@ impl Config {
         }
     }
 
+    /// Where the links in the mails of accounts lead.
+    pub fn account_pages(&self) -> AccountPages {
+        let public_url = self.api.public_url.trim_end_matches('/');
+        let or_ours = |url: &String, path: &str| match url.is_empty() {
+            true => format!("{public_url}{path}"),
+            false => url.clone(),
+        };
+        AccountPages {
+            password_reset: or_ours(&self.api.password_reset_url, "/auth/password-reset"),
+            invitation: or_ours(&self.api.invitation_url, "/auth/invitation"),
+        }
+    }
+
+    pub fn providers(&self) -> Vec<api::ProviderConfig> {
+        self.api.oauth.iter().map(|(name, oauth)| oauth.provider(name)).collect()
+    }
+
     /// The key of a demonstration opens nothing else, and nothing but that.
     pub fn master_key(&self) -> anyhow::Result<MasterKey> {
         let file = &self.keys.master_key_file;
@@ -249,6 +314,18 @@ impl Config {
             file.display()
         );
         Ok(key)
+    }
+}
+
+impl OAuth {
+    fn provider(&self, name: &str) -> api::ProviderConfig {
+        api::ProviderConfig {
+            name: name.to_owned(),
+            issuer: self.issuer.clone(),
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.as_ref().map(|secret| secret.expose().to_owned().into()),
+            redirect_uris: self.redirect_uris.clone(),
+        }
     }
 }
 
@@ -333,9 +410,18 @@ mod tests {
             ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
             ("demonstration = true\n[api]\nlisten = \"0.0.0.0:80\"", "demonstration"),
             ("[api]\nlisten = \"here\"", "listen"),
+            ("[api]\npassword_reset_url = \"/reset\"", "api.password_reset_url"),
+            ("[api]\ninvitation_url = \"https://app.example.com/#/join\"", "api.invitation_url"),
+            ("[api.oauth.company]\nissuer = \"https://id.example.com\"", "client_id"),
+            ("[api.oauth.company]\nissue = \"https://id.example.com\"", "issue"),
+            (
+                "[api.oauth.company]\nissuer = \"http://id.example.com\"\nclient_id = \"x\"\nredirect_uris = []",
+                "company: issuer",
+            ),
             ("[api]\ndrain_seconds = 21", "api.drain_seconds"),
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
+            ("[[dkim]]\ndomain = \"a.example\"\nselector = \"s\"\nkey_file = \"/none\"", "key_file"),
             ("[log]\nformat = \"xml\"", "format"),
             ("[metrics]\nlisten = \"9464\"", "metrics.listen"),
             ("[kafka]\nbroker = \"mq:9092\"", "broker"),
@@ -359,6 +445,33 @@ mod tests {
     fn the_database_url_is_not_printed() {
         let config = load("[database]\nurl = \"postgres://u:hunter2@db/x\"").unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    const COMPANY: &str = "[api.oauth.company]\nissuer = \"https://id.example.com\"\nclient_id = \"postledger\"\n\
+        redirect_uris = [\"https://app.example.com/back\"]\n";
+
+    #[test]
+    fn a_providers_secret_is_read_and_not_printed() {
+        let config = load(&format!("{COMPANY}client_secret = \"hunter2\"")).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let providers = config.providers();
+        assert_eq!((providers[0].name.as_str(), providers[0].client_id.as_str()), ("company", "postledger"));
+        assert_eq!(providers[0].client_secret.as_ref().unwrap().as_str(), "hunter2");
+        assert!(load(COMPANY).unwrap().providers()[0].client_secret.is_none());
+        for both in ["", "client_secret = \"a\"\n"] {
+            let error =
+                load(&format!("{COMPANY}{both}client_secret_file = \"/none\"")).map(|_| ()).unwrap_err();
+            assert!(error.contains("api.oauth.company.client_secret_file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn links_lead_to_our_own_pages_unless_others_are_named() {
+        let ours = load("[api]\npublic_url = \"https://mail.example.org/api/\"").unwrap().account_pages();
+        assert_eq!(ours.password_reset, "https://mail.example.org/api/auth/password-reset");
+        let others =
+            load("[api]\ninvitation_url = \"https://app.example.com/join\"").unwrap().account_pages();
+        assert_eq!(others.invitation, "https://app.example.com/join");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use workers::dkim::Dkim;
 use workers::freezer::Freezer;
 use workers::mailers::{Mailer, Null, Outbox, OutboxIndex, Smtp};
 use workers::scheduler::Scheduler;
@@ -120,7 +121,8 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::bind(config.api.listen).await;
         let listener =
             listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
-        let router = router(&config, &commands, keys, claims, answers.clone())?;
+        let providers = providers(&config, &commands.store).await?;
+        let router = router(&config, &commands, keys, providers, claims, answers.clone())?;
         running.front("api", async move { Ok(api::serve(listener, router, answers).await?) });
     }
     for (name, file) in config.exposed_files() {
@@ -215,13 +217,22 @@ fn sender_settings(config: &Config) -> anyhow::Result<SenderSettings> {
         mail_host: host.context("send.from has no host")?,
         default_from,
         postal_address: config.postal_address(),
+        account_pages: config.account_pages(),
+        dkim: Dkim::new(&config.dkim)?,
     })
+}
+
+/// OpenID providers, with the keys of the cookie that their sign-ins wait in.
+async fn providers(config: &Config, store: &Store) -> anyhow::Result<api::Providers> {
+    let keys = service_keys::load(&store.pool, &store.master, api::OAUTH_STATE_KEYS).await?;
+    api::Providers::new(config.providers(), keys, &config.api.public_url).context("api.oauth")
 }
 
 fn router(
     config: &Config,
     commands: &Commands,
     link_keys: Arc<LinkKeys>,
+    providers: api::Providers,
     leaving: CancellationToken,
     shutdown: CancellationToken,
 ) -> anyhow::Result<axum::Router> {
@@ -233,6 +244,7 @@ fn router(
         commands: commands.clone(),
         link_keys,
         access_keys,
+        providers: Arc::new(providers),
         config: api::ApiConfig {
             postal_address: config.postal_address(),
             has_kafka: config.kafka.is_used(),

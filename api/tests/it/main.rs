@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+mod account_links;
 mod audit;
 mod auth;
 mod bodies;
@@ -13,7 +14,9 @@ mod groups;
 mod health;
 mod idempotency;
 mod imports;
+mod kinds;
 mod logs;
+mod oauth;
 mod one_click;
 mod openapi;
 mod page;
@@ -21,10 +24,14 @@ mod position;
 mod preferences;
 mod progress;
 mod recipients;
+mod reference;
 mod seed;
 mod server;
+mod set_by_us;
+mod sql;
 mod subscribers;
 mod support;
 mod templates;
 mod test_mail;
+mod timing;
 mod users;
