@@ -229,6 +229,10 @@ async fn an_invitation_is_accepted_once_with_the_first_password(pool: PgPool) {
     let token = send_mail(&app, INVITATION).await.unwrap();
     assert!(token.starts_with("pli_"));
     // Each kind opens its own door alone.
+    app.get("/auth/me").bearer(&token).send().await.problem(401);
+    app.get("/groups").bearer(&token).send().await.problem(401);
+    app.get("/preferences").bearer(&token).send().await.problem(401);
+    app.refresh(&token).await.problem(401);
     reset(&app, &token, NEW).await.problem(401);
     accept(&app, &token, NEW).await.ok(204);
     accept(&app, &token, PASSWORD).await.problem(401);
