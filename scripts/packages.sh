@@ -46,8 +46,10 @@ missing_packages() {
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
   [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
   postgres_bin >/dev/null || echo postgresql
-  [[ $1 == test ]] || return 0
+  [[ $1 != up ]] || return 0
   test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd python3-dkim python3-nacl python3-prometheus-client
+  "$(test_python || echo /usr/bin/python3)" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  [[ $1 != bench ]] || command -v wrk >/dev/null || echo wrk
   # A real browser, and the OpenID provider that it signs in at.
   command -v chromedriver >/dev/null || printf '%s\n' chromium chromium-driver
   command -v node >/dev/null || echo nodejs
@@ -57,7 +59,7 @@ missing_packages() {
 # Debian's package starts a server of its own when it is installed, which nobody asked for: this file prevents it meanwhile.
 NO_CLUSTER=/etc/postgresql-common/createcluster.d/postledger.conf
 
-# install_packages up|test|kafka
+# install_packages up|test|bench|kafka
 install_packages() {
   local missing install log=$DATA/log/apt.log
   mapfile -t missing < <(missing_packages "$1")

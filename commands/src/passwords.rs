@@ -99,7 +99,8 @@ impl Passwords {
         Self::with(PARAMS, at_once, queue_max)
     }
 
-    fn with(params: Params, at_once: usize, queue_max: usize) -> Self {
+    /// With other parameters than OWASP's: an older version's, or a test's.
+    pub fn with(params: Params, at_once: usize, queue_max: usize) -> Self {
         let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
         // Base64 of 16 bytes of salt and 32 of output, all of them zero.
         let stand_in = format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", "A".repeat(22), "A".repeat(43));

@@ -11,6 +11,8 @@
 //! - `POSTLEDGER_TEST_KAFKA_SCRIPT`, `POSTLEDGER_TEST_KAFKA_NODE`: `scripts/kafka-node.sh`, and the folder of one of its
 //!   nodes: tests that stop a broker make one of their own beside it. Without them they do not run, and say so.
 //! - `POSTLEDGER_TEST_POSTGRES_SCRIPT`: `scripts/postgres-node.sh`, for tests that crash a Postgres. Likewise.
+//! - `POSTLEDGER_TEST_SCHEMATHESIS`: its `schemathesis`, with what e2e/fuzz/requirements.txt lists. Likewise.
+//!   `POSTLEDGER_TEST_FUZZ_EXAMPLES`: so many examples of each operation, other ones each time.
 //! - `POSTLEDGER_TEST_OPENID`: a folder with the modules of `openid/package.json`, for tests that sign in at a provider.
 //! - `POSTLEDGER_TEST_SEED`: repeats a run; else a new one is drawn and printed.
 
@@ -47,6 +49,7 @@ pub use mail::Mail;
 pub use metrics::Metrics;
 pub use openid::{Back, CLIENT_ID, CLIENT_SECRET, OpenId, OpenIdOptions, login_by};
 pub use random::Random;
+pub use script::path as test_tool;
 pub use smtp::{Smtp, SmtpOptions};
 pub use stack::{Settings, Stack};
 pub use trail::{DispatchTrail, Trail};

@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use workers::dkim::DkimConfig;
 use workers::mailers::{Mailer, Outbox, Smtp, SmtpConfig};
 
 const CONNECTIONS: u32 = 2;
@@ -172,7 +173,26 @@ async fn mailers(report: &mut Report, config: &Config) {
             Ok(()) => report.ok("smtp", format!("{} takes mails", smtp.host)),
             Err(reason) => report.failed("smtp", reason),
         }
-        report.warning("dkim", "mails are not signed here: the server that takes them has to");
+        dkim(report, config);
+    }
+}
+
+/// Whether the mails of the configured sender are signed. What DNS says is not looked at.
+fn dkim(report: &mut Report, config: &Config) {
+    let host = config.send.from.rsplit_once('@').map_or("", |(_, host)| host.trim_end_matches('>'));
+    let signing: Vec<&DkimConfig> = config.dkim.iter().filter(|dkim| dkim.signs(host)).collect();
+    if signing.is_empty() {
+        report.warning(
+            "dkim",
+            format!("mails from {host} are not signed here: the server that takes them has to"),
+        );
+    }
+    for dkim in signing {
+        let record = format!("{}._domainkey.{}", dkim.selector, dkim.domain);
+        report.ok(
+            "dkim",
+            format!("mails from {host} are signed; the TXT record {record} has to hold the public key"),
+        );
     }
 }
 

@@ -203,10 +203,11 @@ impl Config {
             ("kafka.password_file", self.kafka.password_file.as_ref()),
             ("smtp.password_file", smtp),
         ];
+        let dkim = self.dkim.iter().map(|dkim| ("dkim.key_file".to_owned(), Some(&dkim.key_file)));
         let oauth = self.api.oauth.iter().map(|(name, oauth)| {
             (format!("api.oauth.{name}.client_secret_file"), oauth.client_secret_file.as_ref())
         });
-        let files = files.into_iter().map(|(name, file)| (name.to_owned(), file)).chain(oauth);
+        let files = files.into_iter().map(|(name, file)| (name.to_owned(), file)).chain(oauth).chain(dkim);
         let named = files.filter_map(|(name, file)| Some((name, file?.as_path())));
         named.filter(|(_, file)| secrets::is_exposed(file)).collect()
     }

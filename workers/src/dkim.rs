@@ -40,6 +40,18 @@ pub struct DkimConfig {
     pub key_file: PathBuf,
 }
 
+impl DkimConfig {
+    /// Whether mails from addresses of this host get its signature.
+    pub fn signs(&self, host: &str) -> bool {
+        is_below(&self.domain.to_ascii_lowercase(), &host.to_ascii_lowercase())
+    }
+}
+
+/// The domain itself, or a subdomain.
+fn is_below(domain: &str, host: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum DkimError {
     #[error("dkim: {domain}: {reason}")]
@@ -66,7 +78,7 @@ impl Dkim {
     pub fn sign(&self, from: &str, message: Vec<u8>) -> Result<Vec<u8>, DkimError> {
         let host = from.rsplit_once('@').map_or("", |(_, host)| host).to_ascii_lowercase();
         let mut headers = String::new();
-        for signer in self.0.iter().filter(|signer| signer.is_for(&host)) {
+        for signer in self.0.iter().filter(|signer| is_below(&signer.domain, &host)) {
             let signature = signer.signer.sign(&message).map_err(|_| DkimError::Signing)?;
             headers.push_str(&signature.to_header());
         }
@@ -91,11 +103,6 @@ impl Signer {
         let signer =
             DkimSigner::from_key(key).domain(&domain).selector(&config.selector).headers(SIGNED.to_vec());
         Ok(Self { domain, signer })
-    }
-
-    fn is_for(&self, host: &str) -> bool {
-        let subdomain = host.strip_suffix(self.domain.as_str());
-        subdomain.is_some_and(|before| before.is_empty() || before.ends_with('.'))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::context;
 use crate::endpoints::preferences::{GROUPS_MAX, Loaded};
 use crate::endpoints::unsubscribe::opt_out;
 use crate::pages::{self, Choice, GroupChoice, Words};
-use crate::problem::ApiError;
+use crate::problem::{ApiError, Problem};
 use crate::reader::Reader;
 use crate::respond;
 use crate::state::App;
@@ -31,8 +31,12 @@ pub(super) fn routes(app: &App) -> Routes {
 /// Changes nothing. In English or German, by `Accept-Language`.
 #[utoipa::path(get, path = "/emails/unsubscribe", tag = "preferences",
     responses((status = 200, description = "The page.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link does not work: a page that says what to do.", body = String,
-            content_type = "text/html")))]
+        (status = 401, description = "The link does not work: a page that says what to do.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 404, description = "The reader is not known: the same page.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 503, description = "Not available now: a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn page(State(app): State<App>, reader: Reader, headers: HeaderMap, uri: Uri) -> Response {
     let words = Words::of(&headers);
     match choice(&app, &reader).await {

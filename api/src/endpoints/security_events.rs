@@ -144,9 +144,7 @@ fn subject(event: &LogEvent) -> Result<Uuid, ApiError> {
 /// Sign-ins and their failures, refreshes, reuse of spent tokens, changed roles and passwords, invitations, links to reset a
 /// password, identities at OpenID providers, keys made and revoked. An event is here once it has its position in the log, a moment after it happened.
 #[utoipa::path(get, path = "/audit/security-events", tag = "audit", params(PageParams),
-    responses((status = 200, description = "Newest first.", body = List<SecurityEvent>),
-        (status = 422, description = "Some parameters cannot be taken.", body = crate::problem::Problem,
-            content_type = "application/problem+json")))]
+    responses((status = 200, description = "Newest first.", body = List<SecurityEvent>)))]
 async fn list(
     State(app): State<App>,
     Params(page): Params<PageParams>,

@@ -7,7 +7,7 @@ use crate::context;
 use crate::endpoints::preference_page;
 use crate::endpoints::preferences::GROUPS_MAX;
 use crate::input::json;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, Problem};
 use crate::reader::Reader;
 use crate::respond;
 use crate::state::App;
@@ -60,7 +60,13 @@ struct OneClickForm {
     responses((status = 204, description = "Of JSON: they are opted out."),
         (status = 200, description = "Of one click: they are opted out.", body = String, content_type = "text/plain"),
         (status = 303, description = "Of our page's form: back to the page, which shows the result."),
-        (status = 403, description = "A form that is not from our page.", body = String, content_type = "text/html")))]
+        (status = 401, description = "The link does not work: of a form, a page that says what to do.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 403, description = "A form that is not from our page.", body = String, content_type = "text/html"),
+        (status = 404, description = "The reader is not known: of our page's form, the same page.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 503, description = "Not available now: of our page's form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn post(State(app): State<App>, reader: Reader, request: Request) -> Result<Response, ApiError> {
     match body::media_type(request.headers()).as_str() {
         _ if is_json(request.headers()) => by_json(&app, reader, request).await,

@@ -16,6 +16,7 @@ mod config;
 mod crash;
 mod dead_letters;
 mod frozen_worker;
+mod fuzz;
 mod gateway;
 mod kafka;
 mod logs;
