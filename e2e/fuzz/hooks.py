@@ -29,9 +29,11 @@ PATHS = {
     "/subscribers/{id}": lambda: {"id": SCENE.subscriber()},
     "/templates/{id}": lambda: {"id": SCENE.template()},
     "/users/{id}": lambda: {"id": SCENE.user_id()},
+    "/users/{id}/invitation": lambda: {"id": SCENE.invited_id()},
 }
 BODIES = {
     "POST /auth/login": lambda: SCENE.admin,
+    "POST /auth/password-reset": lambda: {"email": SCENE.email()},
     "POST /auth/refresh": lambda: {"refresh_token": SCENE.guest()["refresh_token"]},
     "POST /users": lambda: {"email": SCENE.email(), "password": PASSWORD},
     "POST /subscribers": lambda: {"email": SCENE.email(), "groups": [SCENE.group()]},
