@@ -2,8 +2,12 @@
 //!
 //! A new kind of token goes into [`Kind`], a new place that takes one into [`PLACES`]: every pair is tried.
 
-use crate::support::{Call, TestApp};
+use crate::account_links::send_mail;
+use crate::support::{Call, PASSWORD, TestApp};
+use commands::{Context, NewUser};
+use domain::EmailAddress;
 use domain::access::{Role, Scope};
+use domain::transactional::AccountMailKind;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -14,11 +18,13 @@ enum Kind {
     ApiKey,
     /// Of a mail's link.
     Preference,
+    Reset,
+    Invitation,
 }
 
-use Kind::{Access, ApiKey, Preference, Refresh};
+use Kind::{Access, ApiKey, Invitation, Preference, Refresh, Reset};
 
-const KINDS: [Kind; 4] = [Access, Refresh, ApiKey, Preference];
+const KINDS: [Kind; 6] = [Access, Refresh, ApiKey, Preference, Reset, Invitation];
 
 impl Kind {
     /// A good one, made for one use.
@@ -28,8 +34,32 @@ impl Kind {
             Refresh => app.login("ana@example.com").await.refresh,
             ApiKey => app.api_key(&Scope::ALL).await,
             Preference => app.token(reader, Some(group)),
+            Reset => reset(app).await,
+            Invitation => invitation(app).await,
         }
     }
+}
+
+async fn reset(app: &TestApp) -> String {
+    // However many a test needs.
+    sqlx::query("UPDATE account_mails SET requested_at = requested_at - interval '2 days'")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let ask = app.post("/auth/password-reset").anonymous().json(json!({ "email": "ana@example.com" }));
+    ask.send().await.ok(202);
+    send_mail(app, AccountMailKind::PasswordReset).await.unwrap()
+}
+
+async fn invitation(app: &TestApp) -> String {
+    let email = EmailAddress::parse(&format!("{}@example.com", eventstore::ids::new_id())).unwrap();
+    let new = NewUser { email, roles: vec![Role::Analyst], password: None };
+    app.commands.add_user(&Context::system("test"), new).await.unwrap();
+    send_mail(app, AccountMailKind::Invitation).await.unwrap()
+}
+
+fn choose(app: &TestApp, path: &str, token: &str) -> Call {
+    app.post(path).anonymous().json(json!({ "token": token, "password": PASSWORD }))
 }
 
 /// Where a token is taken, and of which kinds.
@@ -51,6 +81,26 @@ const PLACES: &[Place] = &[
         what: "a refresh",
         takes: &[Refresh],
         call: |app, token| app.post("/auth/refresh").anonymous().json(json!({ "refresh_token": token })),
+    },
+    Place {
+        what: "a reset",
+        takes: &[Reset],
+        call: |app, token| choose(app, "/auth/password-reset/confirm", token),
+    },
+    Place {
+        what: "an invitation",
+        takes: &[Invitation],
+        call: |app, token| choose(app, "/auth/invitation/confirm", token),
+    },
+    Place {
+        what: "the page of a reset",
+        takes: &[Reset],
+        call: |app, token| app.get(&format!("/auth/password-reset?token={token}")).anonymous(),
+    },
+    Place {
+        what: "the page of an invitation",
+        takes: &[Invitation],
+        call: |app, token| app.get(&format!("/auth/invitation?token={token}")).anonymous(),
     },
     Place {
         what: "preferences",
