@@ -1,7 +1,7 @@
 //! Who may call a route. Permission is part of each route: [`Routes`] takes none without an [`Access`], and the
 //! router takes nothing but [`Routes`].
 
-use crate::pages;
+use crate::pages::{self, Words};
 use crate::problem::ApiError;
 use crate::state::App;
 use crate::tokens::{AccessClaims, TOKEN_MAX_BYTES, TokenError};
@@ -130,7 +130,7 @@ async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Respon
     match admitted.unwrap_or(Err(ApiError::TimedOut)) {
         Ok(principal) => parts.extensions.insert(principal),
         Err(error) if rule.access == Access::PreferenceLink && !body::is_json(&parts.headers) => {
-            return pages::bad_link(error);
+            return pages::bad_link(Words::of(&parts.headers), error);
         }
         Err(error) => return error.into_response(),
     };

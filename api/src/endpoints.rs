@@ -9,6 +9,8 @@ mod health;
 mod imports;
 mod jwks;
 mod members;
+mod opt_outs;
+mod preference_page;
 mod preferences;
 mod preview;
 mod progress;
@@ -17,6 +19,7 @@ mod report;
 mod schedule;
 mod security_events;
 mod sessions;
+mod subscriber_history;
 mod subscribers;
 mod templates;
 mod test_mail;
@@ -33,6 +36,8 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         users::routes,
         api_keys::routes,
         security_events::routes,
+        opt_outs::routes,
+        subscriber_history::routes,
         groups::routes,
         members::routes,
         subscribers::routes,
@@ -45,6 +50,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         recipients::routes,
         progress::routes,
         preferences::routes,
+        preference_page::routes,
         unsubscribe::routes,
         health::routes,
         jwks::routes,

@@ -15,6 +15,7 @@ SCENE = Scene.from_environment()
 # What is made for a call: ids in its path, and fields of its body. Each entry makes new ones.
 PATHS = {
     "/api-keys/{id}": lambda: {"id": SCENE.key_id()},
+    "/audit/subscribers/{id}": lambda: {"id": SCENE.subscriber()},
     "/dispatches/{id}": lambda: {"id": SCENE.test_mail()},
     "/docs/{file}": lambda: {"file": "swagger-ui.css"},
     "/emails/{id}/pause": lambda: {"id": SCENE.sending()},
