@@ -19,7 +19,7 @@ run_bench() {
   start_test_kafka
   # Flushes as a real one; room for a million readers.
   start_test_postgres shared_buffers=2GB max_wal_size=16GB
-  POSTLEDGER_TEST_PYTHON=$(test_python) || die "a Python with aiosmtpd is missing"
+  POSTLEDGER_TEST_PYTHON=$(test_python) || die "a Python with aiosmtpd and prometheus_client is missing"
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=${POSTLEDGER%/debug/postledger}/release/postledger
   await_test_kafka
   PATH=$(postgres_bin):$PATH "${POSTLEDGER%/debug/postledger}/release/postledger-bench" bench/RESULTS.md "$@"

@@ -79,6 +79,16 @@ start_test_kafka() {
 
 await_test_kafka() { [[ -n ${NO_KAFKA-} ]] || kafka_await "$POSTLEDGER_TEST_KAFKA_NODE"; }
 
+# Without it the tests that sign in at a provider do not run: CI has to run them.
+fetch_test_openid() {
+  step "An OpenID provider" "10 s and 10 MB the first time"
+  if openid_fetch; then
+    export POSTLEDGER_TEST_OPENID=$OPENID_HOME
+  elif [[ ${CI-} == true ]]; then
+    die "CI has to test with an OpenID provider"
+  fi
+}
+
 warn_without_kafka() {
   [[ -n ${NO_KAFKA-} ]] || return 0
   cat <<'TEXT'
@@ -135,6 +145,7 @@ all_checks() {
 only_tests() {
   local status=0
   start_test_kafka
+  fetch_test_openid
   step "Tests" "10 min"
   start_test_postgres
   build

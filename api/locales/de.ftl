@@ -29,3 +29,18 @@ foreign-hint = Es wurde nichts geändert. Öffnen Sie den Link in der Mail noch 
 
 failed-title = Das hat nicht geklappt.
 failed-hint = Bitte versuchen Sie es gleich noch einmal: Laden Sie diese Seite neu.
+
+reset-title = Neues Passwort wählen
+reset-over = Er gilt einmal, 30 Minuten lang, und nur der neueste gilt. Fordern Sie einen neuen an, wo Sie sich anmelden; haben Sie das schon getan, öffnen Sie die letzte Mail.
+invited-title = Willkommen. Wählen Sie ein Passwort
+invited-over = Er gilt einmal, 7 Tage lang, und nur der neueste gilt. Haben Sie schon ein Passwort gewählt, melden Sie sich an. Sonst bitten Sie um eine neue Einladung.
+over-title = Dieser Link gilt nicht mehr.
+chosen-for = Für
+chosen-password = Neues Passwort
+chosen-rule = Mindestens 12 Zeichen. Gut sind ein paar Wörter, die Sie sonst nirgends benutzen.
+chosen-again = Noch einmal
+chosen-button = Passwort speichern
+chosen-differs = Die beiden Passwörter sind nicht gleich.
+chosen-unfit = Ein Passwort hat 12 bis 512 Zeichen.
+chosen-title = Ihr Passwort ist gespeichert.
+chosen-hint = Sie sind überall abgemeldet. Melden Sie sich mit dem neuen Passwort an; diese Seite können Sie schließen.

@@ -29,3 +29,18 @@ foreign-hint = Nothing was changed. Open the link in the mail again, and press t
 
 failed-title = That did not work.
 failed-hint = Please try again in a moment: reload this page.
+
+reset-title = Choose a new password
+reset-over = It works once, within 30 minutes, and only the newest one does. Ask for another where you sign in; if you did, open the latest mail.
+invited-title = Welcome. Choose a password
+invited-over = It works once, within 7 days, and only the newest one does. If you have chosen a password already, sign in. Else ask who invited you for another invitation.
+over-title = This link does not work any more.
+chosen-for = For
+chosen-password = New password
+chosen-rule = At least 12 characters. A few words that you use nowhere else are good.
+chosen-again = Once more
+chosen-button = Save the password
+chosen-differs = The two passwords are not the same.
+chosen-unfit = A password has 12 to 512 characters.
+chosen-title = Your password is saved.
+chosen-hint = You are signed out everywhere. Sign in with the new password; this page can be closed.

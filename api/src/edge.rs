@@ -1,8 +1,9 @@
 //! What every request and every answer goes through: the request id, the log line, the headers, problems.
 
+use crate::metrics::Call;
 use crate::problem::{self, ApiError};
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use eventstore::ids;
@@ -41,9 +42,12 @@ async fn edge(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id));
     request.extensions_mut().insert(Arrived(started));
-    let span = span(&request, id);
+    let call = Call::of(&request);
+    let span = span(&call, id);
     async {
-        let mut response = problem::complete(next.run(request).await, id);
+        let response = next.run(request).await;
+        call.count(&response, started.elapsed());
+        let mut response = problem::complete(response, id);
         set_headers(response.headers_mut(), id);
         log(&response, started);
         response
@@ -59,13 +63,12 @@ fn request_id(headers: &HeaderMap) -> Uuid {
 }
 
 /// Names the route and not the path, and never the query: tokens are in it.
-fn span(request: &Request, id: Uuid) -> Span {
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+fn span(call: &Call, id: Uuid) -> Span {
     tracing::info_span!(
         "request",
         request.id = %id,
-        http.method = %request.method(),
-        http.route = route,
+        http.method = call.method,
+        http.route = call.route,
         http.status = field::Empty,
         latency_ms = field::Empty,
     )

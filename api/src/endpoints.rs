@@ -1,5 +1,6 @@
 //! The routes, a file for each group of them.
 
+mod account_links;
 mod api_keys;
 mod auth;
 mod docs;
@@ -9,6 +10,7 @@ mod health;
 mod imports;
 mod jwks;
 mod members;
+mod oauth;
 mod opt_outs;
 mod preference_page;
 mod preferences;
@@ -32,6 +34,8 @@ use crate::state::App;
 pub(crate) fn all(app: &App) -> Vec<Routes> {
     let groups = [
         auth::routes,
+        account_links::routes,
+        oauth::routes,
         sessions::routes,
         users::routes,
         api_keys::routes,

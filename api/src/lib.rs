@@ -15,6 +15,8 @@ mod csv_rows;
 mod edge;
 mod endpoints;
 mod input;
+mod metrics;
+mod oidc;
 mod openapi;
 mod pages;
 mod personal;
@@ -30,6 +32,7 @@ mod upload;
 mod visit;
 
 pub use config::{ApiConfig, ConfigError, PublicUrl};
+pub use oidc::{OAUTH_STATE_KEYS, ProviderConfig, ProviderConfigError, Providers};
 pub use router::router;
 pub use server::serve;
 pub use state::Deps;

@@ -81,6 +81,8 @@ pub struct Passwords {
     stand_in: String,
     turns: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    at_once: usize,
+    queue_max: usize,
     runs: AtomicU64,
 }
 
@@ -107,6 +109,8 @@ impl Passwords {
             stand_in,
             turns: Arc::new(Semaphore::new(at_once)),
             places: Arc::new(Semaphore::new(at_once + queue_max)),
+            at_once,
+            queue_max,
             runs: AtomicU64::new(0),
         }
     }
@@ -114,6 +118,17 @@ impl Passwords {
     /// How often argon2 was run so far.
     pub fn runs(&self) -> u64 {
         self.runs.load(Ordering::Relaxed)
+    }
+
+    /// Hashes that are made now.
+    pub fn running(&self) -> usize {
+        self.at_once.saturating_sub(self.turns.available_permits())
+    }
+
+    /// Hashes that wait for a turn now.
+    pub fn waiting(&self) -> usize {
+        let places = self.at_once + self.queue_max;
+        places.saturating_sub(self.places.available_permits()).saturating_sub(self.running())
     }
 
     /// In the PHC string format, with its parameters and a salt of its own.
@@ -156,7 +171,7 @@ impl Passwords {
             let _held = (place, turn);
             work()
         };
-        tokio::task::spawn_blocking(work).await.map_err(failed)?
+        tokio::task::spawn_blocking(work).await.map_err(|_| failed("its task panicked"))?
     }
 }
 
@@ -226,6 +241,7 @@ mod tests {
         let flood = futures::future::join_all(flood);
         let let_go = async {
             tokio::task::yield_now().await;
+            assert_eq!((passwords.running(), passwords.waiting()), (1, 1));
             drop(turn);
         };
         let (hashes, ()) = tokio::join!(flood, let_go);

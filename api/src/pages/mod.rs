@@ -1,6 +1,7 @@
 //! The pages that readers see: plain HTML that works without scripts, on a phone and by a screen reader. They set no
 //! cookie, are not cached, and leave no token in a referrer.
 
+pub(crate) mod account;
 mod words;
 
 use crate::problem::ApiError;

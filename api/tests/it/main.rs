@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+mod account_links;
 mod audit;
 mod auth;
 mod bodies;
@@ -15,6 +16,7 @@ mod idempotency;
 mod imports;
 mod kinds;
 mod logs;
+mod oauth;
 mod one_click;
 mod openapi;
 mod page;

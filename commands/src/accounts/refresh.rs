@@ -66,7 +66,7 @@ impl Commands {
             Outcome::Won(signed_in) => {
                 // In a task of its own: a client that hangs up must not leave the token half spent.
                 let note = tokio::spawn(note_answer(self.store.pool.clone(), hash));
-                note.await.map_err(|error| StoreError::Format(error.to_string()))??;
+                note.await.map_err(StoreError::from)??;
                 Ok(*signed_in)
             }
             Outcome::Raced => Err(CommandError::RefreshRaced),
