@@ -29,6 +29,7 @@ PATHS = {
     "/imports/{id}": lambda: {"id": SCENE.imported()},
     "/subscribers/{id}": lambda: {"id": SCENE.subscriber()},
     "/templates/{id}": lambda: {"id": SCENE.template()},
+    "/users/{id}/invitation": lambda: {"id": SCENE.invited()},
     "/users/{id}": lambda: {"id": SCENE.user_id()},
 }
 BODIES = {

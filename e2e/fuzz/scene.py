@@ -90,6 +90,9 @@ class Scene:
     def user_id(self):
         return self.user()[0]
 
+    def invited(self):
+        return self.as_admin("/users", {"email": self.email(), "roles": ["analyst"]})["user_id"]
+
     def key_id(self):
         return self.as_admin("/api-keys", {"name": "Fuzzed", "scopes": ["groups:read"]})["api_key_id"]
 

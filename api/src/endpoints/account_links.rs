@@ -8,7 +8,7 @@ use crate::context;
 use crate::pages::account::{self, Form};
 use crate::pages::{self, Words};
 use crate::personal::Opener;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, Problem};
 use crate::state::App;
 use crate::visit::{self, Visitor};
 use axum::body::Body;
@@ -85,7 +85,9 @@ async fn request_reset(
 #[utoipa::path(get, path = "/auth/password-reset", tag = "auth",
     params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
     responses((status = 200, description = "The page: a form.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html")))]
+        (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html"),
+        (status = 503, description = "Not available now: a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn reset_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
     page(&app, Words::of(&headers), &uri, AccountMailKind::PasswordReset).await
 }
@@ -98,8 +100,12 @@ async fn reset_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Res
     request_body(content((ChosenPassword = "application/json"), (ChosenPasswordForm = "application/x-www-form-urlencoded"))),
     responses((status = 204, description = "It was changed: sign in."),
         (status = 200, description = "Of the form: it was changed.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link is not valid any more.", body = crate::problem::Problem,
-            content_type = "application/problem+json")))]
+        (status = 401, description = "The link is not valid any more: of the form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 422, description = "The password cannot be taken: of the form, the page with a word on it.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 503, description = "Not available now: of the form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn reset(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     choose(&app, request, AccountMailKind::PasswordReset).await
 }
@@ -110,7 +116,9 @@ async fn reset(State(app): State<App>, request: Request) -> Result<Response, Api
 #[utoipa::path(get, path = "/auth/invitation", tag = "auth",
     params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
     responses((status = 200, description = "The page: a form.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html")))]
+        (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html"),
+        (status = 503, description = "Not available now: a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn invitation_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
     page(&app, Words::of(&headers), &uri, AccountMailKind::Invitation).await
 }
@@ -123,8 +131,12 @@ async fn invitation_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -
     request_body(content((ChosenPassword = "application/json"), (ChosenPasswordForm = "application/x-www-form-urlencoded"))),
     responses((status = 204, description = "The password is set: sign in."),
         (status = 200, description = "Of the form: the password is set.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link is not valid any more.", body = crate::problem::Problem,
-            content_type = "application/problem+json")))]
+        (status = 401, description = "The link is not valid any more: of the form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 422, description = "The password cannot be taken: of the form, the page with a word on it.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 503, description = "Not available now: of the form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn accept(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     choose(&app, request, AccountMailKind::Invitation).await
 }

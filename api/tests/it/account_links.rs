@@ -26,7 +26,7 @@ async fn ask(app: &TestApp, email: &str) -> Answer {
 }
 
 /// Lets the oldest mail that waits go, as a sender does; the token in its link.
-async fn send_mail(app: &TestApp, kind: AccountMailKind) -> Option<String> {
+pub async fn send_mail(app: &TestApp, kind: AccountMailKind) -> Option<String> {
     let lease = app.commands.claim_transactional(Duration::from_secs(5)).await.unwrap()?;
     let mail = eventstore::load::<Transactional>(&app.pool, lease.dispatch_id).await.unwrap();
     let token = AccountToken::draw(kind).unwrap();

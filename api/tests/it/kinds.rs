@@ -2,34 +2,62 @@
 //!
 //! A new kind of token goes into [`Kind`], a new place that takes one into [`PLACES`]: every pair is tried.
 
+use crate::account_links::send_mail;
 use crate::support::{Call, TestApp};
 use domain::access::{Role, Scope};
+use domain::transactional::AccountMailKind;
+use eventstore::ids;
 use serde_json::json;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Access,
     Refresh,
     ApiKey,
-    /// Of a mail's link.
+    /// Of the links in mails.
     Preference,
+    Reset,
+    Invitation,
 }
 
-use Kind::{Access, ApiKey, Preference, Refresh};
+use Kind::{Access, ApiKey, Invitation, Preference, Refresh, Reset};
 
-const KINDS: [Kind; 4] = [Access, Refresh, ApiKey, Preference];
+const KINDS: [Kind; 6] = [Access, Refresh, ApiKey, Preference, Reset, Invitation];
 
 impl Kind {
     /// A good one, made for one use.
-    async fn token(self, app: &TestApp, group: uuid::Uuid, reader: uuid::Uuid) -> String {
+    async fn token(self, app: &TestApp, group: Uuid, reader: Uuid) -> String {
         match self {
             Access => app.login("ana@example.com").await.access,
             Refresh => app.login("ana@example.com").await.refresh,
             ApiKey => app.api_key(&Scope::ALL).await,
             Preference => app.token(reader, Some(group)),
+            Reset => {
+                let email = somebody();
+                app.user(&email, &[Role::Marketer]).await;
+                let request = app.post("/auth/password-reset").anonymous().json(json!({ "email": email }));
+                request.send().await.ok(202);
+                send_mail(app, AccountMailKind::PasswordReset).await.unwrap()
+            }
+            Invitation => {
+                let admin = app.login("ana@example.com").await.access;
+                let new = json!({ "email": somebody(), "roles": ["analyst"] });
+                app.post("/users").bearer(&admin).json(new).send().await.ok(201);
+                send_mail(app, AccountMailKind::Invitation).await.unwrap()
+            }
         }
     }
+}
+
+/// An address gets only so many mails.
+fn somebody() -> String {
+    format!("{}@example.com", ids::new_id())
+}
+
+fn chosen(token: &str) -> serde_json::Value {
+    json!({ "token": token, "password": "another horse battery staple" })
 }
 
 /// Where a token is taken, and of which kinds.
@@ -84,6 +112,26 @@ const PLACES: &[Place] = &[
             let call = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
             call.form("List-Unsubscribe=One-Click")
         },
+    },
+    Place {
+        what: "the page of a reset",
+        takes: &[Reset],
+        call: |app, token| app.get(&format!("/auth/password-reset?token={token}")).anonymous(),
+    },
+    Place {
+        what: "a reset",
+        takes: &[Reset],
+        call: |app, token| app.post("/auth/password-reset/confirm").anonymous().json(chosen(token)),
+    },
+    Place {
+        what: "the page of an invitation",
+        takes: &[Invitation],
+        call: |app, token| app.get(&format!("/auth/invitation?token={token}")).anonymous(),
+    },
+    Place {
+        what: "an invitation",
+        takes: &[Invitation],
+        call: |app, token| app.post("/auth/invitation/confirm").anonymous().json(chosen(token)),
     },
 ];
 

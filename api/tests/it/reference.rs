@@ -184,7 +184,7 @@ impl Scene {
         let collection = before.rsplit('/').next().unwrap_or_default();
         let path = operation.path.replace("{id}", &self.id(collection).to_string());
         let path = path.replace("{subscriber_id}", &self.id("subscribers").to_string());
-        path.replace("{file}", "swagger-ui.css")
+        path.replace("{file}", "swagger-ui.css").replace("{provider}", "company")
     }
 
     /// By whoever may: the reader with their link, else the administrator.
