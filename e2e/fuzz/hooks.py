@@ -15,6 +15,7 @@ SCENE = Scene.from_environment()
 # What is made for a call: ids in its path, and fields of its body. Each entry makes new ones.
 PATHS = {
     "/api-keys/{id}": lambda: {"id": SCENE.key_id()},
+    "/audit/subscribers/{id}": lambda: {"id": SCENE.subscriber()},
     "/dispatches/{id}": lambda: {"id": SCENE.test_mail()},
     "/docs/{file}": lambda: {"file": "swagger-ui.css"},
     "/emails/{id}/pause": lambda: {"id": SCENE.sending()},
@@ -28,6 +29,7 @@ PATHS = {
     "/imports/{id}": lambda: {"id": SCENE.imported()},
     "/subscribers/{id}": lambda: {"id": SCENE.subscriber()},
     "/templates/{id}": lambda: {"id": SCENE.template()},
+    "/users/{id}/invitation": lambda: {"id": SCENE.invited()},
     "/users/{id}": lambda: {"id": SCENE.user_id()},
     "/users/{id}/invitation": lambda: {"id": SCENE.invited_id()},
 }

@@ -149,7 +149,7 @@ impl Scene {
         Self { app, ids: ids.into(), link }
     }
 
-    /// A thing's id, by the first word of its path; of sessions there is none that a test could lose.
+    /// A thing's id, by the word before it in a path; of sessions there is none that a test could lose.
     pub fn id(&self, collection: &str) -> Uuid {
         self.ids.get(collection).copied().unwrap_or(Uuid::from_u128(9))
     }
@@ -180,10 +180,11 @@ impl Scene {
 
     /// The operation's path with ids of things that exist.
     pub fn path(&self, operation: &Operation) -> String {
-        let collection = operation.path.split('/').nth(1).unwrap_or_default();
+        let before = operation.path.split("/{id}").next().unwrap_or_default();
+        let collection = before.rsplit('/').next().unwrap_or_default();
         let path = operation.path.replace("{id}", &self.id(collection).to_string());
         let path = path.replace("{subscriber_id}", &self.id("subscribers").to_string());
-        path.replace("{file}", "swagger-ui.css")
+        path.replace("{file}", "swagger-ui.css").replace("{provider}", "company")
     }
 
     /// By whoever may: the reader with their link, else the administrator.

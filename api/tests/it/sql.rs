@@ -5,7 +5,7 @@ use crate::reference::{Operation, Reference, Scene};
 use crate::support::{Answer, Call, TestApp};
 use axum::http::Method;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::time::{Duration, Instant};
 
 const PAYLOADS: [&str; 7] = [
@@ -21,7 +21,9 @@ const PAYLOADS: [&str; 7] = [
 const LONG: Duration = Duration::from_secs(15);
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
-async fn sql_in_a_field_is_a_text_as_any_other(pool: PgPool) {
+async fn sql_in_a_field_is_a_text_as_any_other(pool: PgPoolOptions, options: PgConnectOptions) {
+    // Thousands of commands: they need not wait for the disk.
+    let pool = pool.connect_with(options.options([("synchronous_commit", "off")])).await.unwrap();
     let scene = Scene::set(TestApp::new(pool).await).await;
     let reference = Reference::of(&scene.app).await;
     let until = "SELECT max(append_id) FROM events";
