@@ -1,6 +1,7 @@
 //! What the API has to be told.
 
 use http::Uri;
+use ipnet::IpNet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// How long a query waits until its read model has what `Postledger-Position` names.
     pub position_wait: Duration,
+    /// Whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Streams (progress, CSV) at once, over all clients; more are told to come back.
     pub streams_max: usize,
     /// A stream ends after this time, whatever it waits for: no longer than an access token opens anything.
@@ -51,6 +54,7 @@ impl ApiConfig {
             body_time: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
             position_wait: Duration::from_secs(5),
+            trusted_proxies: Vec::new(),
             streams_max: 100,
             stream_lifetime: Duration::from_secs(600),
             progress_poll: Duration::from_millis(500),

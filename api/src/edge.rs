@@ -1,14 +1,19 @@
-//! What every request and every answer goes through: the request id, the log line, the headers, problems.
+//! What every request and every answer goes through: the request id, the client's address, the log line, the headers,
+//! problems.
 
+use crate::client::Client;
+use crate::config::ApiConfig;
 use crate::problem::{self, ApiError};
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use eventstore::ids;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
 use std::any::Any;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field};
@@ -19,26 +24,31 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestId(pub Uuid);
 
-/// Who is at the other end of the connection.
+/// Who is at the other end of the connection; [`serve`](crate::serve) adds it to each request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// When the request's head was there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrived(pub Instant);
 
 /// Puts everything of this module around the routes.
-pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, config: &ApiConfig) -> Router<S> {
+    let proxies: Arc<[IpNet]> = config.trusted_proxies.as_slice().into();
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(edge))
+        .layer(middleware::from_fn_with_state(proxies, edge))
 }
 
-async fn edge(mut request: Request, next: Next) -> Response {
+async fn edge(State(proxies): State<Arc<[IpNet]>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    if let Some(Peer(peer)) = request.extensions().get() {
+        let client = Client::of(peer.ip(), request.headers(), &proxies);
+        request.extensions_mut().insert(client);
+    }
     request.extensions_mut().insert(RequestId(id));
     request.extensions_mut().insert(Arrived(started));
     let span = span(&request, id);
@@ -123,8 +133,9 @@ mod tests {
     use tower::ServiceExt;
 
     async fn ask(router: Router) -> (StatusCode, HeaderMap, serde_json::Value) {
+        let config = ApiConfig::new("https://mail.example.org".parse().unwrap());
         let request = Request::builder().uri("/").body(Body::empty()).unwrap();
-        let (parts, body) = around(router).oneshot(request).await.unwrap().into_parts();
+        let (parts, body) = around(router, &config).oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, 10_000).await.unwrap();
         (parts.status, parts.headers, serde_json::from_slice(&body).unwrap())
     }

@@ -9,6 +9,7 @@
 
 mod access;
 mod body;
+mod client;
 mod config;
 mod context;
 mod csv_rows;
@@ -30,6 +31,7 @@ mod upload;
 mod visit;
 
 pub use config::{ApiConfig, ConfigError, PublicUrl};
+pub use edge::Peer;
 pub use router::router;
 pub use server::serve;
 pub use state::Deps;

@@ -19,5 +19,5 @@ pub fn router(deps: Deps) -> Router {
     let document = serde_json::to_vec(&document).unwrap_or_default();
     // Nobody else sets it.
     let _ = app.openapi.set(Bytes::from(document));
-    edge::around(router).with_state(app)
+    edge::around(router, &app.config.clone()).with_state(app)
 }

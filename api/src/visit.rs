@@ -1,6 +1,7 @@
 //! Where a request comes from. Sealed before it is kept.
 
-use crate::edge::{Arrived, Peer};
+use crate::client::Client;
+use crate::edge::Arrived;
 use crate::problem::ApiError;
 use axum::extract::FromRequestParts;
 use domain::Personal;
@@ -12,9 +13,9 @@ use std::time::Instant;
 const USER_AGENT_MAX_BYTES: usize = 500;
 
 pub(crate) fn of(parts: &Parts) -> Visit {
-    let peer = parts.extensions.get::<Peer>();
+    let client = parts.extensions.get::<Client>();
     Visit {
-        source_address: peer.map(|peer| Personal::plain(peer.0.ip().to_canonical().to_string())),
+        source_address: client.map(|client| Personal::plain(client.0.to_string())),
         user_agent: user_agent(parts).map(Personal::plain),
     }
 }

@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use eventstore::keys::MasterKey;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use ipnet::IpNet;
 use kafka::KafkaConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -62,6 +63,7 @@ pub struct Api {
     pub listen: SocketAddr,
     pub public_url: String,
     pub import_max_bytes: u64,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -206,6 +208,7 @@ mod tests {
             ("[send]\nmailer = \"smtp\"", "send.mailer"),
             ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
             ("[api]\nlisten = \"here\"", "listen"),
+            ("[api]\ntrusted_proxies = [\"10.0.0.0/33\"]", "trusted_proxies"),
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
             ("[log]\nformat = \"xml\"", "format"),

@@ -271,6 +271,7 @@ fn router(
             postal_address: config.postal_address(),
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
+            trusted_proxies: config.api.trusted_proxies.clone(),
             ..api::ApiConfig::new(public_url)
         },
         shutdown,

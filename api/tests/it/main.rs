@@ -19,6 +19,7 @@ mod page;
 mod position;
 mod preferences;
 mod progress;
+mod proxies;
 mod recipients;
 mod seed;
 mod server;

@@ -1,6 +1,6 @@
 //! One API with everything that fills its read models, and requests as a client writes them.
 
-use api::{AccessClaims, AccessKeys, ApiConfig, Deps};
+use api::{AccessClaims, AccessKeys, ApiConfig, Deps, Peer};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -14,6 +14,7 @@ use mail::links::{LinkKey, LinkKeys, PreferenceClaims};
 use projections::Embedded;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -228,6 +229,12 @@ pub struct Call {
 impl Call {
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.request.headers_mut().insert(name, value.parse().unwrap());
+        self
+    }
+
+    /// As if it came over a connection from there.
+    pub fn from(mut self, address: &str) -> Self {
+        self.request.extensions_mut().insert(Peer(SocketAddr::new(address.parse().unwrap(), 40_000)));
         self
     }
 
