@@ -8,6 +8,7 @@
 //! - A `Forwarded` that breaks its grammar or is too long says nothing, since quotes could hide what a proxy appended. Where
 //!   both headers stand and do not agree, neither counts: one of them went through a proxy that knows only the other.
 
+use domain::Network;
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,9 +36,14 @@ impl Client {
             (one, other) => one.or(other).unwrap_or(peer),
         })
     }
+
+    /// Whom limits are counted for.
+    pub fn network(&self) -> Network {
+        Network::of(self.0)
+    }
 }
 
-fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
+pub(crate) fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
     proxies.iter().any(|proxy| proxy.contains(&address))
 }
 

@@ -1,5 +1,6 @@
 //! What the API has to be told.
 
+use crate::limits::Limits;
 use http::Uri;
 use ipnet::IpNet;
 use std::str::FromStr;
@@ -32,8 +33,7 @@ pub struct ApiConfig {
     pub position_wait: Duration,
     /// Whose `Forwarded` and `X-Forwarded-For` are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Streams (progress, CSV) at once, over all clients; more are told to come back.
-    pub streams_max: usize,
+    pub limits: Limits,
     /// A stream ends after this time, whatever it waits for: no longer than an access token opens anything.
     pub stream_lifetime: Duration,
     /// How often progress is looked at.
@@ -55,7 +55,7 @@ impl ApiConfig {
             request_timeout: Duration::from_secs(30),
             position_wait: Duration::from_secs(5),
             trusted_proxies: Vec::new(),
-            streams_max: 100,
+            limits: Limits::default(),
             stream_lifetime: Duration::from_secs(600),
             progress_poll: Duration::from_millis(500),
             heartbeat: Duration::from_secs(15),

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::edge::Arrived;
+use crate::limits::NOWHERE;
 use crate::problem::ApiError;
 use axum::extract::FromRequestParts;
 use domain::Personal;
@@ -29,6 +30,7 @@ fn user_agent(parts: &Parts) -> Option<String> {
 /// Who is there, and since when.
 pub(crate) struct Visitor {
     pub visit: Visit,
+    pub client: Client,
     pub arrived: Instant,
 }
 
@@ -38,6 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         // The edge notes it for every request.
         let Some(Arrived(arrived)) = parts.extensions.get().copied() else { return Err(ApiError::Internal) };
-        Ok(Self { visit: of(parts), arrived })
+        let client = parts.extensions.get().copied().unwrap_or(NOWHERE);
+        Ok(Self { visit: of(parts), client, arrived })
     }
 }

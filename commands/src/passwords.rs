@@ -20,8 +20,8 @@ const PARAMS: Params = match Params::new(46 * 1024, 1, 1, None) {
 };
 
 const AT_ONCE_MAX: usize = 8;
-/// Hashes that wait for a turn: with two cores some three seconds' worth.
-const QUEUE_MAX: usize = 64;
+/// Hashes that wait for a turn: with two cores two seconds' worth.
+const QUEUE_MAX: usize = 80;
 const SALT_BYTES: usize = 16;
 
 const PASSWORD_MIN_CHARS: usize = 12;
@@ -81,6 +81,7 @@ pub struct Passwords {
     stand_in: String,
     turns: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    places_max: usize,
     runs: AtomicU64,
 }
 
@@ -106,8 +107,14 @@ impl Passwords {
             stand_in,
             turns: Arc::new(Semaphore::new(at_once)),
             places: Arc::new(Semaphore::new(at_once + queue_max)),
+            places_max: at_once + queue_max,
             runs: AtomicU64::new(0),
         }
+    }
+
+    /// Passwords that are worked on or wait.
+    pub fn places_max(&self) -> usize {
+        self.places_max
     }
 
     /// How often argon2 was run so far.

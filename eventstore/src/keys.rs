@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{digest, hkdf, hmac, rand};
-use domain::{AddressHash, EmailAddress};
+use domain::{AddressHash, EmailAddress, Network};
 use zeroize::Zeroizing;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,11 @@ impl MasterKey {
 
     pub fn address_hash(&self, address: &EmailAddress) -> AddressHash {
         AddressHash(tag(&self.addresses, address.canonical().as_bytes()))
+    }
+
+    /// As personal as an address, and no spelling of one: those have no space.
+    pub fn network_hash(&self, network: Network) -> [u8; 32] {
+        tag(&self.addresses, format!("network {network}").as_bytes())
     }
 
     /// Authenticates a request's body for the comparison of repeats; `parts` are length-prefixed.

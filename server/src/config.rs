@@ -64,6 +64,7 @@ pub struct Api {
     pub public_url: String,
     pub import_max_bytes: u64,
     pub trusted_proxies: Vec<IpNet>,
+    pub limits: api::Limits,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,12 +118,13 @@ impl Config {
         let send = &self.send;
         ensure!(
             self.api.listen.ip().is_loopback(),
-            "api.listen must be a loopback address: requests have no rate limits yet; put a proxy before it"
+            "api.listen must be a loopback address: put a proxy before it"
         );
         ensure!(
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"
         );
+        self.check_limits()?;
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
         ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
         ensure!((1..=64).contains(&send.dispatches_at_once), "send.dispatches_at_once must be 1 to 64");
@@ -144,6 +146,21 @@ impl Config {
             !delivers || self.postal_address().is_some(),
             "send.postal_address must be set for mailers that deliver: readers have to see who writes to them"
         );
+        Ok(())
+    }
+
+    fn check_limits(&self) -> anyhow::Result<()> {
+        let limits = &self.api.limits;
+        let counts = [
+            ("passwords_per_address_at_once", limits.passwords_per_address_at_once),
+            ("streams", limits.streams),
+            ("streams_per_client", limits.streams_per_client),
+            ("connections", limits.connections),
+            ("connections_per_address", limits.connections_per_address),
+        ];
+        for (name, count) in counts {
+            ensure!((1..=1_000_000).contains(&count), "api.limits.{name} must be 1 to 1000000");
+        }
         Ok(())
     }
 
@@ -207,8 +224,12 @@ mod tests {
             ("[send]\npage_size = 501", "send.page_size"),
             ("[send]\nmailer = \"smtp\"", "send.mailer"),
             ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
-            ("[api]\nlisten = \"here\"", "listen"),
             ("[api]\ntrusted_proxies = [\"10.0.0.0/33\"]", "trusted_proxies"),
+            ("[api.limits]\nuser_per_minute = 0", "user_per_minute"),
+            ("[api.limits]\nusers_per_minute = 1", "users_per_minute"),
+            ("[api.limits]\nconnections = 0", "api.limits.connections"),
+            ("[api.limits]\npasswords_per_address_at_once = 0", "api.limits.passwords_per_address_at_once"),
+            ("[api]\nlisten = \"here\"", "listen"),
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
             ("[log]\nformat = \"xml\"", "format"),
@@ -227,6 +248,11 @@ mod tests {
             let error = load(toml).map(|_| ()).unwrap_err();
             assert!(error.contains(name), "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn the_defaults_of_the_limits_are_the_codes() {
+        assert_eq!(load("").unwrap().api.limits, api::Limits::default());
     }
 
     #[test]

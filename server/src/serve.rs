@@ -23,6 +23,8 @@ use workers::scheduler::Scheduler;
 use workers::sender::{Mailers, Sender, SenderSettings};
 
 const SHUTDOWN: Duration = Duration::from_secs(30);
+/// Of a process beside its connections to clients: to databases, brokers and mail servers, and mails that are written.
+const OTHER_FILES: usize = 1_024;
 const LINK_KEYS: &str = "preference";
 
 #[derive(clap::Args)]
@@ -110,8 +112,11 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         let listener =
             listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
         let router = router(&config, &commands, keys, stop.clone())?;
+        let connections = connections(&config);
+        running.spawn(named("refusals", infallible(commands.clone().record_refusals(stop.clone()))));
         let stop = stop.clone();
-        running.spawn(named("api", async move { Ok(api::serve(listener, router, stop).await?) }));
+        running
+            .spawn(named("api", async move { Ok(api::serve(listener, router, connections, stop).await?) }));
     }
     tracing::info!(roles = ?roles, "started");
     until_the_end(running, stop).await
@@ -253,6 +258,29 @@ fn sender_settings(config: &Config) -> anyhow::Result<SenderSettings> {
     })
 }
 
+/// Each connection is an open file, and the usual limit on those is 1,024.
+fn connections(config: &Config) -> api::Connections {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limits = &config.api.limits;
+    let needed = (limits.connections + OTHER_FILES) as u64;
+    let mut files = getrlimit(Resource::Nofile);
+    if files.current.is_some_and(|current| current < needed) {
+        files.current = Some(files.maximum.map_or(needed, |maximum| maximum.min(needed)));
+        if let Err(error) = setrlimit(Resource::Nofile, files) {
+            tracing::warn!(%error, "the limit on open files stays as it is");
+        }
+    }
+    if files.current.is_some_and(|current| current < needed) {
+        let most = files.current;
+        tracing::warn!(?most, needed, "api.limits.connections is more than the limit on open files allows");
+    }
+    api::Connections {
+        max: limits.connections,
+        per_network_max: limits.connections_per_address,
+        trusted_proxies: config.api.trusted_proxies.clone(),
+    }
+}
+
 fn router(
     config: &Config,
     commands: &Commands,
@@ -272,6 +300,7 @@ fn router(
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
             trusted_proxies: config.api.trusted_proxies.clone(),
+            limits: config.api.limits.clone(),
             ..api::ApiConfig::new(public_url)
         },
         shutdown,

@@ -3,6 +3,7 @@
 use crate::access::{Access, Kind, Routes, User};
 use crate::body::{Input, Unkept};
 use crate::context::Plain;
+use crate::limits::{self, Account};
 use crate::personal::Opener;
 use crate::problem::ApiError;
 use crate::state::App;
@@ -112,7 +113,13 @@ async fn login(
     let Login { email, password } = call.body;
     let email = EmailAddress::parse(&email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
     let password = Password::given(password).map_err(|reason| ApiError::invalid("password", reason))?;
+    let held = limits::password(&app, visitor.client, Account::Address(&email)).await?;
     let signed_in = app.commands.sign_in(&call.context, &email, password, visitor.visit).await?;
+    drop(held);
+    if let Err(error) = app.commands.remember_network(signed_in.user_id, visitor.client.network()).await {
+        // The session stands.
+        tracing::warn!(%error, "where a user signed in was not noted");
+    }
     Tokens::of(&app, signed_in).await
 }
 
@@ -129,7 +136,7 @@ async fn refresh(
     visitor: Visitor,
     call: Unkept<Refresh>,
 ) -> Result<Json<Tokens>, ApiError> {
-    let Visitor { visit, arrived } = visitor;
+    let Visitor { visit, arrived, .. } = visitor;
     let signed_in = app.commands.refresh(&call.context, &call.body.refresh_token, visit, arrived).await?;
     Tokens::of(&app, signed_in).await
 }
@@ -168,6 +175,7 @@ async fn password(
     let present = Password::given(current_password);
     let present = present.map_err(|reason| ApiError::invalid("current_password", reason))?;
     let new = Password::new(new_password).map_err(|reason| ApiError::invalid("new_password", reason))?;
+    let _held = limits::password(&app, visitor.client, Account::User(user.id)).await?;
     app.commands.change_password(&call.context, user.id, present, new, visitor.visit).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,6 +12,7 @@ mod groups;
 mod health;
 mod idempotency;
 mod imports;
+mod limits;
 mod logs;
 mod one_click;
 mod openapi;

@@ -1,6 +1,6 @@
 //! One API with everything that fills its read models, and requests as a client writes them.
 
-use api::{AccessClaims, AccessKeys, ApiConfig, Deps, Peer};
+use api::{AccessClaims, AccessKeys, ApiConfig, Deps, Limits, Peer};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -15,6 +15,7 @@ use projections::Embedded;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -74,7 +75,7 @@ impl TestApp {
         Self::build(pool.clone(), pool, passwords, |_| {}).await
     }
 
-    async fn build(
+    pub async fn build(
         pool: PgPool,
         opt_outs: PgPool,
         passwords: Passwords,
@@ -90,7 +91,7 @@ impl TestApp {
         // By other connections: a test may have taken all of those.
         let signer = AccessKeys::new(opt_out_pool, commands.store.master.clone(), ORIGIN);
         let admin = administrators_token(&signer).await;
-        let mut config = ApiConfig::new(ORIGIN.parse().unwrap());
+        let mut config = ApiConfig { limits: generous(), ..ApiConfig::new(ORIGIN.parse().unwrap()) };
         change(&mut config);
         let shutdown = CancellationToken::new();
         let router = api::router(Deps {
@@ -205,6 +206,21 @@ impl TestApp {
         let (template, group) = (self.template().await, self.group("Readers").await);
         let draft = json!({ "template": template, "group": group });
         self.post("/emails").json(draft).send().await.id("campaign_id")
+    }
+}
+
+/// No test meets a limit that it does not set.
+fn generous() -> Limits {
+    let much = NonZeroU32::new(1_000_000).unwrap();
+    Limits {
+        public_per_minute: much,
+        user_per_minute: much,
+        key_per_minute: much,
+        link_per_minute: much,
+        passwords_per_address_and_minute: much,
+        passwords_per_account_and_minute: much,
+        passwords_per_address_at_once: 1_000,
+        ..Limits::default()
     }
 }
 

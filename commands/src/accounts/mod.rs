@@ -5,13 +5,16 @@
 //! tokens; what is decided is looked up in a statement after the lock.
 
 mod api_keys;
+mod known_networks;
 mod password;
 mod refresh;
+mod refusals;
 mod sessions;
 mod sign_in;
 mod users;
 
 pub use api_keys::{ApiKeyRow, KEY_PREFIX, NewApiKey};
+pub(crate) use refusals::Refusals;
 pub use sessions::SessionRow;
 pub use sign_in::{SESSION_LIFE, SignedIn};
 pub use users::{NewUser, UserPatch, UserRow};

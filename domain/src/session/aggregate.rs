@@ -21,6 +21,11 @@ pub enum SessionCommand {
         reason: Refusal,
         visit: Visit,
     },
+    /// Records several at once.
+    RefuseMany {
+        count: u32,
+        visit: Visit,
+    },
     Refresh {
         visit: Visit,
     },
@@ -70,9 +75,15 @@ impl Session {
             (SessionCommand::Refuse { user_id, reason, visit }, Phase::New) => {
                 Ok(vec![SessionEvent::SignInFailed { user_id, reason, visit }])
             }
-            (SessionCommand::Start { .. } | SessionCommand::Refuse { .. }, Phase::Live | Phase::Over) => {
-                Err(SessionError::Exists)
+            (SessionCommand::RefuseMany { count, visit }, Phase::New) => {
+                Ok(vec![SessionEvent::SignInsFailed { count, visit }])
             }
+            (
+                SessionCommand::Start { .. }
+                | SessionCommand::Refuse { .. }
+                | SessionCommand::RefuseMany { .. },
+                Phase::Live | Phase::Over,
+            ) => Err(SessionError::Exists),
             (
                 SessionCommand::Refresh { .. } | SessionCommand::Reuse { .. } | SessionCommand::End { .. },
                 Phase::New,
@@ -117,7 +128,9 @@ impl Aggregate for Session {
             SessionEvent::Started { .. } => self.phase = Phase::Live,
             SessionEvent::Refreshed { .. } => self.refreshes += 1,
             SessionEvent::ReuseDetected { .. } => {}
-            SessionEvent::SignInFailed { .. } | SessionEvent::Ended { .. } => self.phase = Phase::Over,
+            SessionEvent::SignInFailed { .. }
+            | SessionEvent::SignInsFailed { .. }
+            | SessionEvent::Ended { .. } => self.phase = Phase::Over,
         }
     }
 }

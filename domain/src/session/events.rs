@@ -15,6 +15,9 @@ pub enum SessionEvent {
         reason: Refusal,
         visit: Visit,
     },
+    /// So many more from one network, in about a minute: those are not worth an event each. The one event of its stream.
+    #[serde(rename = "SignInsFailed")]
+    SignInsFailed { count: u32, visit: Visit },
     #[serde(rename = "SessionRefreshed")]
     Refreshed { visit: Visit },
     /// A refresh token came back after it was spent: somebody has a copy.
@@ -50,6 +53,7 @@ impl DomainEvent for SessionEvent {
         match self {
             Self::Started { .. } => "SessionStarted",
             Self::SignInFailed { .. } => "SignInFailed",
+            Self::SignInsFailed { .. } => "SignInsFailed",
             Self::Refreshed { .. } => "SessionRefreshed",
             Self::ReuseDetected { .. } => "SessionReuseDetected",
             Self::Ended { .. } => "SessionEnded",
@@ -67,6 +71,7 @@ impl Event for SessionEvent {
         match self {
             Self::Started { visit, .. }
             | Self::SignInFailed { visit, .. }
+            | Self::SignInsFailed { visit, .. }
             | Self::Refreshed { visit }
             | Self::ReuseDetected { visit } => visit.personal(),
             Self::Ended { .. } => Vec::new(),

@@ -235,6 +235,7 @@ fn session() -> Vec<SessionEvent> {
             reason: SignInRefusal::WrongPassword,
             visit: visit(),
         },
+        SessionEvent::SignInsFailed { count: 7, visit: visit() },
         SessionEvent::Refreshed { visit: visit() },
         SessionEvent::ReuseDetected { visit: visit() },
         SessionEvent::Ended { reason: EndReason::TokenReused },
