@@ -22,6 +22,7 @@ mod preferences;
 mod progress;
 mod proxies;
 mod recipients;
+mod refresh;
 mod seed;
 mod server;
 mod subscribers;
