@@ -2,6 +2,7 @@
 //! router takes nothing but [`Routes`].
 
 use crate::client::Client;
+use crate::compression::Compressible;
 use crate::limits::{NOWHERE, Standing};
 use crate::pages;
 use crate::problem::ApiError;
@@ -106,7 +107,8 @@ impl Routes {
 
     pub fn add(self, access: Access, kind: Kind, route: UtoipaMethodRouter<App>) -> Self {
         let time = (kind != Kind::Upload).then_some(self.app.config.request_timeout);
-        let rule = Rule { app: self.app.clone(), access, time };
+        let compressible = Compressible::of(access, kind);
+        let rule = Rule { app: self.app.clone(), access, time, compressible };
         let (schemas, mut paths, methods) =
             route.map(|methods| methods.route_layer(middleware::from_fn_with_state(rule, guard)));
         openapi::complete(&mut paths, access, kind);
@@ -131,6 +133,7 @@ struct Rule {
     app: App,
     access: Access,
     time: Option<Duration>,
+    compressible: Option<Compressible>,
 }
 
 async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Response {
@@ -156,6 +159,9 @@ async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Respon
     };
     let mut response = answered.unwrap_or_else(|_| ApiError::TimedOut.into_response());
     standing.write(response.headers_mut());
+    if let Some(compressible) = rule.compressible {
+        response.extensions_mut().insert(compressible);
+    }
     response
 }
 

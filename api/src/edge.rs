@@ -1,9 +1,10 @@
 //! What every request and every answer goes through: the request id, the client's address, the log line, the headers,
-//! problems.
+//! compression, problems.
 
 use crate::client::Client;
 use crate::config::ApiConfig;
 use crate::problem::{self, ApiError};
+use crate::{compression, cors};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
@@ -32,21 +33,32 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrived(pub Instant);
 
+/// What the edge has to be told.
+struct Edge {
+    proxies: Vec<IpNet>,
+    is_https: bool,
+}
+
 /// Puts everything of this module around the routes.
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, config: &ApiConfig) -> Router<S> {
-    let proxies: Arc<[IpNet]> = config.trusted_proxies.as_slice().into();
-    routes
+    let edge = Edge { proxies: config.trusted_proxies.clone(), is_https: config.public_url.is_https() };
+    let routes = routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(proxies, edge))
+        .layer(compression::layer());
+    let routes = match cors::layer(&config.allowed_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(middleware::from_fn_with_state(Arc::new(edge), around_request))
 }
 
-async fn edge(State(proxies): State<Arc<[IpNet]>>, mut request: Request, next: Next) -> Response {
+async fn around_request(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
     if let Some(Peer(peer)) = request.extensions().get() {
-        let client = Client::of(peer.ip(), request.headers(), &proxies);
+        let client = Client::of(peer.ip(), request.headers(), &edge.proxies);
         request.extensions_mut().insert(client);
     }
     request.extensions_mut().insert(RequestId(id));
@@ -55,6 +67,9 @@ async fn edge(State(proxies): State<Arc<[IpNet]>>, mut request: Request, next: N
     async {
         let mut response = problem::complete(next.run(request).await, id);
         set_headers(response.headers_mut(), id);
+        if edge.is_https {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
         log(&response, started);
         response
     }
@@ -90,6 +105,9 @@ fn log(response: &Response, started: Instant) {
         _ => tracing::info!("answered"),
     }
 }
+
+/// A year (RFC 6797). Nothing is said of other hosts below this one: they may not be ours.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Headers that an answer did not set itself.
 const DEFAULTS: [(HeaderName, HeaderValue); 5] = [

@@ -10,8 +10,10 @@
 mod access;
 mod body;
 mod client;
+mod compression;
 mod config;
 mod context;
+mod cors;
 mod csv_rows;
 mod edge;
 mod endpoints;
@@ -32,7 +34,7 @@ mod tokens;
 mod upload;
 mod visit;
 
-pub use config::{ApiConfig, ConfigError, PublicUrl};
+pub use config::{ApiConfig, ConfigError, Origin, PublicUrl};
 pub use edge::Peer;
 pub use limits::Limits;
 pub use router::router;

@@ -64,6 +64,7 @@ pub struct Api {
     pub public_url: String,
     pub import_max_bytes: u64,
     pub trusted_proxies: Vec<IpNet>,
+    pub allowed_origins: Vec<api::Origin>,
     pub limits: api::Limits,
 }
 
@@ -225,6 +226,8 @@ mod tests {
             ("[send]\nmailer = \"smtp\"", "send.mailer"),
             ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
             ("[api]\ntrusted_proxies = [\"10.0.0.0/33\"]", "trusted_proxies"),
+            ("[api]\nallowed_origins = [\"*\"]", "allowed_origins"),
+            ("[api]\nallowed_origins = [\"https://app.example.org/\"]", "allowed_origins"),
             ("[api.limits]\nuser_per_minute = 0", "user_per_minute"),
             ("[api.limits]\nusers_per_minute = 1", "users_per_minute"),
             ("[api.limits]\nconnections = 0", "api.limits.connections"),

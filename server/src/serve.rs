@@ -300,6 +300,7 @@ fn router(
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
             trusted_proxies: config.api.trusted_proxies.clone(),
+            allowed_origins: config.api.allowed_origins.clone(),
             limits: config.api.limits.clone(),
             ..api::ApiConfig::new(public_url)
         },

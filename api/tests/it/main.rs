@@ -6,7 +6,9 @@
 mod access;
 mod auth;
 mod bodies;
+mod compression;
 mod conventions;
+mod cors;
 mod emails;
 mod groups;
 mod health;
