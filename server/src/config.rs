@@ -63,6 +63,7 @@ pub struct Api {
     pub listen: SocketAddr,
     pub public_url: String,
     pub import_max_bytes: u64,
+    pub insecure_http: bool,
     pub trusted_proxies: Vec<IpNet>,
     pub allowed_origins: Vec<api::Origin>,
     pub limits: api::Limits,
@@ -118,12 +119,15 @@ impl Config {
     fn check(&self) -> anyhow::Result<()> {
         let send = &self.send;
         ensure!(
-            self.api.listen.ip().is_loopback(),
-            "api.listen must be a loopback address: put a proxy before it"
-        );
-        ensure!(
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"
+        );
+        ensure!(
+            self.api.listen.ip().is_loopback()
+                || self.api.public_url.starts_with("https://")
+                || self.api.insecure_http,
+            "api.listen is no loopback address and api.public_url no https: passwords and tokens would cross the network \
+             in plain; put a proxy that ends TLS before it, or set api.insecure_http"
         );
         self.check_limits()?;
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
@@ -224,7 +228,8 @@ mod tests {
             ("[send]\nwindow_ms = 5", "send.window_ms"),
             ("[send]\npage_size = 501", "send.page_size"),
             ("[send]\nmailer = \"smtp\"", "send.mailer"),
-            ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
+            ("[api]\nlisten = \"0.0.0.0:80\"", "api.insecure_http"),
+            ("[api]\nlisten = \"[::]:80\"\npublic_url = \"http://mail.example.org\"", "api.insecure_http"),
             ("[api]\ntrusted_proxies = [\"10.0.0.0/33\"]", "trusted_proxies"),
             ("[api]\nallowed_origins = [\"*\"]", "allowed_origins"),
             ("[api]\nallowed_origins = [\"https://app.example.org/\"]", "allowed_origins"),
@@ -251,6 +256,14 @@ mod tests {
             let error = load(toml).map(|_| ()).unwrap_err();
             assert!(error.contains(name), "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn beyond_loopback_the_public_url_is_https_unless_it_is_said_that_it_need_not_be() {
+        for fine in ["public_url = \"https://mail.example.org\"", "insecure_http = true"] {
+            load(&format!("[api]\nlisten = \"0.0.0.0:8080\"\n{fine}")).unwrap();
+        }
+        load("[api]\nlisten = \"[::1]:8080\"").unwrap();
     }
 
     #[test]
