@@ -10,14 +10,16 @@ run_bench() {
 
   step "Rust, disk, memory, system packages" "2 min where packages are missing, else seconds"
   check_space "$ROOT" 15
-  prepare test 15
+  prepare bench 15
+  # Thousands of connections, at both ends.
+  ulimit -n 16384 || die "16384 open files are needed: ulimit -n"
   step "Build with optimizations" "8 min the first time on two cores"
   cargo build --workspace --release --locked 9>&- || die "the build failed, see above."
   step "Measures" "20 min for all of them; leave the machine alone meanwhile"
   start_test_kafka
   # Flushes as a real one; room for a million readers.
   start_test_postgres shared_buffers=2GB max_wal_size=16GB
-  POSTLEDGER_TEST_PYTHON=$(test_python) || die "a Python with aiosmtpd is missing"
+  POSTLEDGER_TEST_PYTHON=$(test_python) || die "a Python with aiosmtpd and prometheus_client is missing"
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=${POSTLEDGER%/debug/postledger}/release/postledger
   await_test_kafka
   PATH=$(postgres_bin):$PATH "${POSTLEDGER%/debug/postledger}/release/postledger-bench" bench/RESULTS.md "$@"

@@ -17,7 +17,7 @@ MAY = {
     "api": {"commands", "projections", "mail"},
     "postledger": {"workers", "api", "kafka"},
     "e2e": {"postledger"},
-    "postledger-bench": {"e2e", "commands", "projections", "kafka"},
+    "postledger-bench": {"e2e", "commands", "projections", "kafka", "api"},
 }
 IO = {"axum", "hyper", "reqwest", "sqlx", "tokio"}
 # Crates from elsewhere that only some may use, their tests apart: `domain` and `mail` do no I/O, only `api` knows HTTP.

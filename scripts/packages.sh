@@ -24,11 +24,11 @@ check_disk() {
   ((free >= $2)) || die "$2 GB of free disk are needed in $1, there are $free GB."
 }
 
-# A Python that has the SMTP server of the tests.
+# A Python that has the SMTP server of the tests, another verifier of DKIM signatures, and Prometheus's own reader of metrics.
 test_python() {
   local python
   for python in python3 /usr/bin/python3; do
-    if "$python" -c 'import aiosmtpd' 2>/dev/null; then command -v "$python"; return; fi
+    if "$python" -c 'import aiosmtpd, dkim, nacl, prometheus_client' 2>/dev/null; then command -v "$python"; return; fi
   done
   return 1
 }
@@ -46,13 +46,20 @@ missing_packages() {
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
   [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
   postgres_bin >/dev/null || echo postgresql
-  [[ $1 != test ]] || test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd
+  [[ $1 != up ]] || return 0
+  test_python >/dev/null || printf '%s\n' python3 python3-aiosmtpd python3-dkim python3-nacl python3-prometheus-client
+  "$(test_python || echo /usr/bin/python3)" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  [[ $1 != bench ]] || command -v wrk >/dev/null || echo wrk
+  # A real browser, and the OpenID provider that it signs in at.
+  command -v chromedriver >/dev/null || printf '%s\n' chromium chromium-driver
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
 }
 
 # Debian's package starts a server of its own when it is installed, which nobody asked for: this file prevents it meanwhile.
 NO_CLUSTER=/etc/postgresql-common/createcluster.d/postledger.conf
 
-# install_packages up|test|kafka
+# install_packages up|test|bench|kafka
 install_packages() {
   local missing install log=$DATA/log/apt.log
   mapfile -t missing < <(missing_packages "$1")

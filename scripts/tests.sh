@@ -10,6 +10,36 @@ install_cargo_deny() {
   rm -rf "$DATA/tools/target"
 }
 
+# Schemathesis, once, at the versions that e2e/fuzz/requirements.txt has. Where PyPI cannot be reached its test does not run
+# and says so; CI has to have it.
+install_schemathesis() {
+  local wanted=e2e/fuzz/requirements.txt home=$DATA/tools/schemathesis python
+  python=$(test_python) || return 0
+  if ! cmp -s "$wanted" "$home/requirements.txt"; then
+    step "Schemathesis" "1 min the first time"
+    rm -rf "$home"
+    if ! { "$python" -m venv "$home" && "$home/bin/pip" install -q --disable-pip-version-check -r "$wanted"; } >"$DATA/log/pip.log" 2>&1; then
+      tail -n 5 "$DATA/log/pip.log"
+      [[ ${CI-} != true ]] || die "CI has to test with schemathesis"
+      return 0
+    fi
+    cp "$wanted" "$home/requirements.txt"
+  fi
+  export POSTLEDGER_TEST_SCHEMATHESIS=$home/bin/schemathesis
+}
+
+# run_fuzz [--examples N]: the reference against a running stack, for longer than `./run test` does, and never the same.
+run_fuzz() {
+  export POSTLEDGER_TEST_FUZZ_EXAMPLES=200
+  if [[ ${1-} == --examples ]]; then
+    [[ ${2-} =~ ^[1-9][0-9]{0,5}$ ]] || die "--examples wants a number"
+    POSTLEDGER_TEST_FUZZ_EXAMPLES=$2
+    shift 2
+  fi
+  ((!$#)) || die "'fuzz' does not know $1, see ./run help"
+  run_tests --test it -- --nocapture fuzz::
+}
+
 # start_test_postgres SETTING=VALUE...: a server for this run alone. It flushes like a real one, so that what a crash test sees is what an operator would.
 start_test_postgres() {
   local port
@@ -48,6 +78,16 @@ start_test_kafka() {
 }
 
 await_test_kafka() { [[ -n ${NO_KAFKA-} ]] || kafka_await "$POSTLEDGER_TEST_KAFKA_NODE"; }
+
+# Without it the tests that sign in at a provider do not run: CI has to run them.
+fetch_test_openid() {
+  step "An OpenID provider" "10 s and 10 MB the first time"
+  if openid_fetch; then
+    export POSTLEDGER_TEST_OPENID=$OPENID_HOME
+  elif [[ ${CI-} == true ]]; then
+    die "CI has to test with an OpenID provider"
+  fi
+}
 
 warn_without_kafka() {
   [[ -n ${NO_KAFKA-} ]] || return 0
@@ -90,6 +130,7 @@ all_checks() {
   (cargo fmt --version && cargo clippy --version) >/dev/null || die "please run 'rustup component add rustfmt clippy'"
   cargo fmt --all --check
   python3 scripts/layers.py
+  python3 scripts/promises.py
   cargo clippy --workspace --all-targets --locked -- -D warnings
   step "Licences, bans and sources of the dependencies" "2 min the first time"
   install_cargo_deny
@@ -104,11 +145,13 @@ all_checks() {
 only_tests() {
   local status=0
   start_test_kafka
+  fetch_test_openid
   step "Tests" "10 min"
   start_test_postgres
   build
   POSTLEDGER_TEST_PYTHON=$(test_python)
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=$POSTLEDGER
+  install_schemathesis
   await_test_kafka
   warn_without_kafka
   cargo test --workspace --locked "$@" || status=$?

@@ -4,7 +4,7 @@
 use crate::client::Client;
 use crate::compression::Compressible;
 use crate::limits::{NOWHERE, Standing};
-use crate::pages;
+use crate::pages::{self, Words};
 use crate::problem::ApiError;
 use crate::state::App;
 use crate::tokens::{AccessClaims, TOKEN_MAX_BYTES, TokenError};
@@ -144,9 +144,10 @@ async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Respon
     let (principal, standing) = match admitted.unwrap_or(Err(ApiError::TimedOut)) {
         Ok(entered) => entered,
         Err(error) if rule.access == Access::PreferenceLink && !body::is_json(&parts.headers) => {
+            let words = Words::of(&parts.headers);
             return match error {
-                ApiError::TooMany(_) => pages::failed(error),
-                _ => pages::bad_link(error),
+                ApiError::TooMany(_) => pages::failed(words, error),
+                _ => pages::bad_link(words, error),
             };
         }
         Err(error) => return error.into_response(),

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use eventstore::StoreError;
-use http::header;
+use http::{HeaderMap, header};
 use std::borrow::Cow;
 use std::future::Future;
 use std::io;
@@ -42,6 +42,13 @@ pub(crate) fn file<const N: usize>(
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CONTENT_DISPOSITION, &disposition)];
     Ok((headers, Body::from_stream(body)).into_response())
+}
+
+/// The first media type in `Accept` that we have decides.
+pub(crate) fn prefers_csv(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut types = accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim);
+    types.find(|name| ["text/csv", "application/json", "*/*"].contains(name)) == Some("text/csv")
 }
 
 fn neutral(cell: &str) -> Cow<'_, str> {

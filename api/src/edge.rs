@@ -3,10 +3,11 @@
 
 use crate::client::Client;
 use crate::config::ApiConfig;
+use crate::metrics::Call;
 use crate::problem::{self, ApiError};
 use crate::{compression, cors};
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use eventstore::ids;
@@ -63,9 +64,12 @@ async fn around_request(State(edge): State<Arc<Edge>>, mut request: Request, nex
     }
     request.extensions_mut().insert(RequestId(id));
     request.extensions_mut().insert(Arrived(started));
-    let span = span(&request, id);
+    let call = Call::of(&request);
+    let span = span(&call, id);
     async {
-        let mut response = problem::complete(next.run(request).await, id);
+        let response = next.run(request).await;
+        call.count(&response, started.elapsed());
+        let mut response = problem::complete(response, id);
         set_headers(response.headers_mut(), id);
         if edge.is_https {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
@@ -84,13 +88,12 @@ fn request_id(headers: &HeaderMap) -> Uuid {
 }
 
 /// Names the route and not the path, and never the query: tokens are in it.
-fn span(request: &Request, id: Uuid) -> Span {
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+fn span(call: &Call, id: Uuid) -> Span {
     tracing::info_span!(
         "request",
         request.id = %id,
-        http.method = %request.method(),
-        http.route = route,
+        http.method = call.method,
+        http.route = call.route,
         http.status = field::Empty,
         latency_ms = field::Empty,
     )

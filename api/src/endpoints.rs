@@ -1,5 +1,6 @@
 //! The routes, a file for each group of them.
 
+mod account_links;
 mod api_keys;
 mod auth;
 mod docs;
@@ -9,6 +10,9 @@ mod health;
 mod imports;
 mod jwks;
 mod members;
+mod oauth;
+mod opt_outs;
+mod preference_page;
 mod preferences;
 mod preview;
 mod progress;
@@ -17,6 +21,7 @@ mod report;
 mod schedule;
 mod security_events;
 mod sessions;
+mod subscriber_history;
 mod subscribers;
 mod templates;
 mod test_mail;
@@ -29,10 +34,14 @@ use crate::state::App;
 pub(crate) fn all(app: &App) -> Vec<Routes> {
     let groups = [
         auth::routes,
+        account_links::routes,
+        oauth::routes,
         sessions::routes,
         users::routes,
         api_keys::routes,
         security_events::routes,
+        opt_outs::routes,
+        subscriber_history::routes,
         groups::routes,
         members::routes,
         subscribers::routes,
@@ -45,6 +54,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         recipients::routes,
         progress::routes,
         preferences::routes,
+        preference_page::routes,
         unsubscribe::routes,
         health::routes,
         jwks::routes,

@@ -241,6 +241,12 @@ pub(crate) async fn password(app: &App, client: Client, account: Account<'_>) ->
     Ok(Try { _of_network: of_network, _of_strangers: of_strangers })
 }
 
+/// Counts what makes a mail or an event for a stranger as it does a password that they try, by the client's network alone.
+pub(crate) fn stranger(app: &App, client: Client) -> Result<(), ApiError> {
+    app.limiters.passwords_by_network.count(client.network())?;
+    Ok(())
+}
+
 /// Of requests whose peer is not known: there are none behind a socket.
 pub(crate) const NOWHERE: Client = Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 

@@ -77,10 +77,15 @@ pub(crate) fn complete(paths: &mut Paths, access: Access, kind: Kind) {
             operation.operation_id = Some(operation_id(method, path));
             secure(operation, access);
             match kind {
-                Kind::Plain => {}
+                Kind::Plain | Kind::Secret => {}
                 Kind::Query => query(operation),
                 Kind::Command | Kind::Upload => command(operation),
-                Kind::Secret => secret(operation),
+            }
+            if has_query(operation) {
+                problem(operation, "422", "Some parameters cannot be taken: see `errors`.");
+            }
+            if operation.request_body.is_some() || matches!(kind, Kind::Command | Kind::Upload) {
+                takes_body(operation);
             }
             if has_id {
                 problem(operation, "404", "The id is not known.");
@@ -120,7 +125,10 @@ fn secure(operation: &mut Operation, access: Access) {
         Access::Scope(scope) => format!("Neither a role nor a key with the scope `{}`.", scope.as_str()),
         Access::Admin => "No administrator.".to_owned(),
         Access::SignedIn => "Keys cannot: this is for people.".to_owned(),
-        Access::Public | Access::PreferenceToken | Access::PreferenceLink => return,
+        Access::PreferenceToken | Access::PreferenceLink => {
+            return problem(operation, "404", "The reader is not known.");
+        }
+        Access::Public => return,
     };
     problem(operation, "403", &forbidden);
 }
@@ -128,14 +136,22 @@ fn secure(operation: &mut Operation, access: Access) {
 fn query(operation: &mut Operation) {
     let text = "The position that a command answered: the query waits until it can see what the command did, five \
         seconds at the most.";
-    parameter(operation, "Postledger-Position", text, None);
+    parameter(operation, "Postledger-Position", text, text_schema().pattern(Some("^[A-Za-z0-9_-]+$")), None);
     problem(operation, "400", "`Postledger-Position` is malformed.");
     problem(operation, "409", "`Postledger-Position` is of another log than this one.");
-    problem(operation, "422", "Some parameters cannot be taken: see `errors`.");
 }
 
-fn secret(operation: &mut Operation) {
+fn has_query(operation: &Operation) -> bool {
+    let parameters = operation.parameters.iter().flatten();
+    parameters.into_iter().any(|parameter| match parameter {
+        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
+        RefOr::Ref(_) => false,
+    })
+}
+
+fn takes_body(operation: &mut Operation) {
     problem(operation, "400", "The body is no JSON.");
+    problem(operation, "408", "The body did not arrive in time.");
     problem(operation, "413", "The body is too large.");
     problem(operation, "415", "The content type is not supported.");
     problem(operation, "422", "Some fields cannot be taken: see `errors`.");
@@ -144,17 +160,13 @@ fn secret(operation: &mut Operation) {
 fn command(operation: &mut Operation) {
     let text = "A text of your own, at most 200 printable ASCII characters, kept for 24 hours: the same key and body \
         again get the first answer again.";
-    parameter(operation, "Idempotency-Key", text, Some("6c1d4f0e-order-1742"));
+    let schema = text_schema().min_length(Some(1)).max_length(Some(200)).pattern(Some("^[ -~]+$"));
+    parameter(operation, "Idempotency-Key", text, schema, Some("6c1d4f0e-order-1742"));
     problem(operation, "400", "The body is no JSON, or a header is malformed.");
     problem(operation, "409", "The present state does not allow it: see `current_status`.");
     problem(operation, "412", "`If-Match` is not the present version.");
-    problem(operation, "413", "The body is too large.");
-    problem(operation, "415", "The content type is not supported.");
-    problem(
-        operation,
-        "422",
-        "Some fields cannot be taken, or the key was used with another body: see `errors`.",
-    );
+    let unfit = "Some fields cannot be taken, or the key was used with another body: see `errors`.";
+    problem(operation, "422", unfit);
     for (status, response) in &mut operation.responses.responses {
         if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {
             let position = HeaderBuilder::new()
@@ -169,13 +181,19 @@ fn text_schema() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-fn parameter(operation: &mut Operation, name: &str, text: &str, example: Option<&str>) {
+fn parameter(
+    operation: &mut Operation,
+    name: &str,
+    text: &str,
+    schema: ObjectBuilder,
+    example: Option<&str>,
+) {
     let parameter: Parameter = ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(text))
-        .schema(Some(text_schema()))
+        .schema(Some(schema))
         .example(example.map(Into::into))
         .build();
     operation.parameters.get_or_insert_default().push(parameter.into());

@@ -152,12 +152,20 @@ impl ApiError {
 
 /// A problem without its request id, on its way through the middleware: see [`complete`].
 #[derive(Clone)]
-struct Draft(Problem);
+struct Draft {
+    kind: &'static str,
+    problem: Problem,
+}
+
+/// The kind of problem that an answer on its way to [`complete`] is, by the last word of its type.
+pub(crate) fn kind_of(response: &Response) -> Option<&'static str> {
+    response.extensions().get::<Draft>().map(|draft| draft.kind)
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, (kind, title), header) = (self.status(), self.kind(), self.header());
-        let mut draft = Problem {
+        let mut problem = Problem {
             kind: format!("urn:postledger:problem:{kind}"),
             title: title.to_owned(),
             status: status.as_u16(),
@@ -169,14 +177,14 @@ impl IntoResponse for ApiError {
         let mut response = status.into_response();
         response.headers_mut().extend(header);
         match self {
-            Self::WrongState { status, .. } => draft.current_status = Some(status),
-            Self::Invalid(errors) => draft.errors = errors.into_iter().map(InvalidField::from).collect(),
+            Self::WrongState { status, .. } => problem.current_status = Some(status),
+            Self::Invalid(errors) => problem.errors = errors.into_iter().map(InvalidField::from).collect(),
             Self::TooMany(Exceeded { standing: Some(standing), .. }) => {
                 standing.write(response.headers_mut())
             }
             _ => {}
         }
-        response.extensions_mut().insert(Draft(draft));
+        response.extensions_mut().insert(Draft { kind, problem });
         response
     }
 }
@@ -186,7 +194,7 @@ impl IntoResponse for ApiError {
 pub(crate) fn complete(response: Response, request_id: Uuid) -> Response {
     let (mut parts, body) = response.into_parts();
     let draft = match parts.extensions.remove::<Draft>() {
-        Some(Draft(draft)) => draft,
+        Some(Draft { problem, .. }) => problem,
         None if is_bare_error(&parts) => bare(parts.status),
         None => return Response::from_parts(parts, body),
     };

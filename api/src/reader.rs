@@ -4,7 +4,7 @@ use crate::access::Principal;
 use crate::problem::ApiError;
 use crate::visit;
 use axum::extract::FromRequestParts;
-use domain::consent::Origin;
+use domain::consent::{Origin, Scope};
 use eventstore::clock;
 use http::request::Parts;
 use mail::links::PreferenceClaims;
@@ -36,6 +36,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Reader {
 }
 
 impl Reader {
+    /// What the link opts out of: its group; everything, where it is for none.
+    pub fn scope(&self) -> Scope {
+        self.claims.group.map_or(Scope::Global, |group| Scope::Groups(vec![group]))
+    }
+
     /// Whether the link is young enough to show and to change more than an opt-out does.
     pub fn is_trusted(&self) -> bool {
         clock::now().timestamp() - self.claims.issued_at <= TRUSTED_SECONDS

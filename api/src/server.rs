@@ -3,6 +3,7 @@
 
 use crate::client::is_trusted;
 use crate::edge::Peer;
+use crate::limits::Limits;
 use crate::shares::{Share, Shares};
 use axum::Router;
 use axum::body::Body;
@@ -44,6 +45,17 @@ pub struct Connections {
     pub per_network_max: usize,
     /// These bring the connections of many.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            max: limits.connections,
+            per_network_max: limits.connections_per_address,
+            trusted_proxies: Vec::new(),
+        }
+    }
 }
 
 /// Serves until `shutdown`, then waits for what is under way.

@@ -2,7 +2,7 @@
 
 use crate::limits::Limiters;
 use crate::shares::Shares;
-use crate::{AccessKeys, ApiConfig};
+use crate::{AccessKeys, ApiConfig, Providers};
 use bytes::Bytes;
 use commands::Commands;
 use mail::links::{LinkKeys, Links};
@@ -22,7 +22,10 @@ pub struct Deps {
     pub pool: PgPool,
     pub link_keys: Arc<LinkKeys>,
     pub access_keys: Arc<AccessKeys>,
+    pub providers: Arc<Providers>,
     pub config: ApiConfig,
+    /// The process is about to end: it is not ready any more.
+    pub leaving: CancellationToken,
     /// Ends streams that would otherwise hold up the server's shutdown.
     pub shutdown: CancellationToken,
 }
@@ -36,7 +39,9 @@ pub(crate) struct AppState {
     pub link_keys: Arc<LinkKeys>,
     pub links: Links,
     pub access_keys: Arc<AccessKeys>,
+    pub providers: Arc<Providers>,
     pub config: ApiConfig,
+    pub leaving: CancellationToken,
     pub shutdown: CancellationToken,
     pub limiters: Limiters,
     pub streams: Arc<Semaphore>,
@@ -60,7 +65,9 @@ impl From<Deps> for AppState {
             pool: deps.pool,
             link_keys: deps.link_keys,
             access_keys: deps.access_keys,
+            providers: deps.providers,
             config: deps.config,
+            leaving: deps.leaving,
             shutdown: deps.shutdown,
         }
     }

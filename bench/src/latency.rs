@@ -10,6 +10,11 @@ impl Latencies {
         self.0.push(latency);
     }
 
+    /// In the order in which they were added, until a percentile is asked for.
+    pub fn all(&self) -> &[Duration] {
+        &self.0
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -29,6 +34,17 @@ impl FromIterator<Duration> for Latencies {
     }
 }
 
+/// Wilcoxon's signed-rank statistic of pairs, standardised: how many standard deviations from what noise makes of it.
+/// Positive where the first take longer.
+pub fn signed_rank(first: &[Duration], second: &[Duration]) -> f64 {
+    let differences = first.iter().zip(second).map(|(a, b)| a.as_secs_f64() - b.as_secs_f64());
+    let mut differences: Vec<f64> = differences.filter(|difference| *difference != 0.0).collect();
+    differences.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+    let ranks = differences.iter().zip(1..).map(|(difference, rank)| difference.signum() * f64::from(rank));
+    let count = differences.len() as f64;
+    ranks.sum::<f64>() / (count * (count + 1.0) * (2.0 * count + 1.0) / 6.0).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +56,14 @@ mod tests {
         assert_eq!(latencies.percentile_ms(99.0), 198.0);
         assert_eq!(latencies.percentile_ms(100.0), 200.0);
         assert_eq!(Latencies::from_iter([Duration::from_millis(7)]).percentile_ms(1.0), 7.0);
+    }
+
+    #[test]
+    fn pairs_that_differ_one_way_are_far_from_noise() {
+        let times = |each: fn(u64) -> u64| (1..=100).map(each).map(Duration::from_micros).collect::<Vec<_>>();
+        let (one, longer, other) = (times(|n| n * 10), times(|n| n * 10 + n), times(|n| (n * 10) ^ 1));
+        assert!(signed_rank(&longer, &one) > 8.0);
+        assert!(signed_rank(&one, &longer) < -8.0);
+        assert!(signed_rank(&one, &other).is_finite());
     }
 }

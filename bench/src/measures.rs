@@ -6,7 +6,10 @@ mod import_and_send;
 mod mailers;
 mod opt_out;
 mod position;
+mod reads;
 mod relay;
+mod sign_in;
+mod slow_connections;
 mod visible;
 
 use crate::report::Figure;
@@ -29,4 +32,7 @@ pub const ALL: &[Measure] = &[
     import_and_send::MEASURE,
     mailers::MEASURE,
     opt_out::MEASURE,
+    sign_in::MEASURE,
+    reads::MEASURE,
+    slow_connections::MEASURE,
 ];

@@ -17,6 +17,11 @@ pub enum Aim {
     None,
 }
 
+pub fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
 pub struct Figure {
     pub what: String,
     pub ours: f64,

@@ -1,7 +1,8 @@
-//! Readers, a real letter, and campaigns that are timed by the log.
+//! Readers, a real letter, campaigns that are timed by the log, and people who sign in.
 
-use e2e::{Client, Draft, Stack, eventually};
-use serde_json::json;
+use e2e::{Client, Draft, Settings, Stack, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -82,4 +83,38 @@ pub async fn all_done(stack: &Stack) {
         (!behind).then_some(())
     })
     .await;
+}
+
+pub const ADMIN: &str = "admin@example.com";
+pub const PASSWORD: &str = "a password of the benchmarks";
+
+/// A stack with an administrator.
+pub async fn with_admin(settings: Settings) -> Stack {
+    let mut stack = Stack::prepare(settings).await;
+    let file = stack.dir().join("password");
+    std::fs::write(&file, PASSWORD).unwrap();
+    let file = file.display().to_string();
+    stack.operate(&["user", "add", ADMIN, "--roles", "admin", "--password-file", &file]);
+    stack.serve("server", "").await;
+    stack.ready().await;
+    stack
+}
+
+/// So many users, by their addresses.
+pub async fn users(stack: &Stack, count: usize) -> Vec<String> {
+    let public = Client::public(&stack.url());
+    let admin = public.with_bearer(&sign_in(&public, ADMIN).await);
+    let emails: Vec<String> = (0..count).map(|number| format!("user{number}@example.com")).collect();
+    for email in &emails {
+        let user = json!({ "email": email, "roles": ["marketer"], "password": PASSWORD });
+        admin.post("/users", &user).await.expect(201);
+    }
+    emails
+}
+
+/// Answers the access token.
+pub async fn sign_in(public: &Client, email: &str) -> String {
+    let body = json!({ "email": email, "password": PASSWORD });
+    let answer = public.send(public.request(Method::POST, "/auth/login").json(&body)).await.unwrap();
+    answer.expect(200).json::<Value>()["access_token"].as_str().unwrap().to_owned()
 }

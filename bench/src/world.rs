@@ -24,7 +24,7 @@ impl World {
     /// With a sequencer at work, as in life.
     pub async fn start() -> Self {
         let database = Database::create().await;
-        let pool = eventstore::connect(&database.url, CONNECTIONS).await.unwrap();
+        let pool = eventstore::connect(database.url.parse().unwrap(), CONNECTIONS).await.unwrap();
         eventstore::MIGRATOR.run(&pool).await.unwrap();
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(&"5a".repeat(32)).unwrap()));
         let commands = Commands::new(store.clone(), pool, TIMING, MailerNames::of(["null"]));
@@ -41,7 +41,7 @@ impl World {
 /// With the schema and nothing else: what is raw.
 pub async fn bare() -> (Database, PgPool) {
     let database = Database::create().await;
-    let pool = eventstore::connect(&database.url, CONNECTIONS).await.unwrap();
+    let pool = eventstore::connect(database.url.parse().unwrap(), CONNECTIONS).await.unwrap();
     eventstore::MIGRATOR.run(&pool).await.unwrap();
     (database, pool)
 }

@@ -1,6 +1,7 @@
 //! The write side: every command that changes something, and the process managers that follow up on them
 //! (scheduling, freezing, sending). Commands check other streams by their events or a guard, never by a read model.
 
+mod account_mails;
 mod accounts;
 pub mod attributes;
 mod campaigns;
@@ -18,8 +19,10 @@ mod subscribers;
 mod templates;
 mod test_mail;
 
+pub use account_mails::{AccountLink, AccountToken, INVITATION_LIFE, RESET_LIFE};
 pub use accounts::{
-    ApiKeyRow, KEY_PREFIX, NewApiKey, NewUser, SESSION_LIFE, SessionRow, SignedIn, UserPatch, UserRow,
+    ApiKeyRow, Identity, KEY_PREFIX, NewApiKey, NewUser, SESSION_LIFE, SessionRow, SignedIn, UserPatch,
+    UserRow,
 };
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;

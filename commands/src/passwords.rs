@@ -81,7 +81,8 @@ pub struct Passwords {
     stand_in: String,
     turns: Arc<Semaphore>,
     places: Arc<Semaphore>,
-    places_max: usize,
+    at_once: usize,
+    queue_max: usize,
     runs: AtomicU64,
 }
 
@@ -98,7 +99,8 @@ impl Passwords {
         Self::with(PARAMS, at_once, queue_max)
     }
 
-    fn with(params: Params, at_once: usize, queue_max: usize) -> Self {
+    /// With other parameters than OWASP's: an older version's, or a test's.
+    pub fn with(params: Params, at_once: usize, queue_max: usize) -> Self {
         let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
         // Base64 of 16 bytes of salt and 32 of output, all of them zero.
         let stand_in = format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", "A".repeat(22), "A".repeat(43));
@@ -107,19 +109,31 @@ impl Passwords {
             stand_in,
             turns: Arc::new(Semaphore::new(at_once)),
             places: Arc::new(Semaphore::new(at_once + queue_max)),
-            places_max: at_once + queue_max,
+            at_once,
+            queue_max,
             runs: AtomicU64::new(0),
         }
     }
 
     /// Passwords that are worked on or wait.
     pub fn places_max(&self) -> usize {
-        self.places_max
+        self.at_once + self.queue_max
     }
 
     /// How often argon2 was run so far.
     pub fn runs(&self) -> u64 {
         self.runs.load(Ordering::Relaxed)
+    }
+
+    /// Hashes that are made now.
+    pub fn running(&self) -> usize {
+        self.at_once.saturating_sub(self.turns.available_permits())
+    }
+
+    /// Hashes that wait for a turn now.
+    pub fn waiting(&self) -> usize {
+        let places = self.at_once + self.queue_max;
+        places.saturating_sub(self.places.available_permits()).saturating_sub(self.running())
     }
 
     /// In the PHC string format, with its parameters and a salt of its own.
@@ -162,7 +176,7 @@ impl Passwords {
             let _held = (place, turn);
             work()
         };
-        tokio::task::spawn_blocking(work).await.map_err(failed)?
+        tokio::task::spawn_blocking(work).await.map_err(|_| failed("its task panicked"))?
     }
 }
 
@@ -232,6 +246,7 @@ mod tests {
         let flood = futures::future::join_all(flood);
         let let_go = async {
             tokio::task::yield_now().await;
+            assert_eq!((passwords.running(), passwords.waiting()), (1, 1));
             drop(turn);
         };
         let (hashes, ()) = tokio::join!(flood, let_go);

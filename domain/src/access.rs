@@ -32,9 +32,11 @@ impl Role {
     pub fn has(self, scope: Scope) -> bool {
         match self {
             Self::Admin => true,
-            Self::Marketer => scope != Scope::SecurityRead,
+            Self::Marketer => !matches!(scope, Scope::SecurityRead | Scope::AuditRead),
             Self::Analyst => scope == Scope::ReportsRead,
-            Self::Auditor => matches!(scope, Scope::RecipientsRead | Scope::SecurityRead),
+            Self::Auditor => {
+                matches!(scope, Scope::RecipientsRead | Scope::SecurityRead | Scope::AuditRead)
+            }
         }
     }
 }
@@ -67,10 +69,13 @@ pub enum Scope {
     RecipientsRead,
     #[serde(rename = "security:read")]
     SecurityRead,
+    /// Who opted out and when, and each person's history.
+    #[serde(rename = "audit:read")]
+    AuditRead,
 }
 
 impl Scope {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::GroupsRead,
         Self::GroupsWrite,
         Self::SubscribersRead,
@@ -82,6 +87,7 @@ impl Scope {
         Self::ReportsRead,
         Self::RecipientsRead,
         Self::SecurityRead,
+        Self::AuditRead,
     ];
 
     /// What lets a writer see what it changed.
@@ -97,7 +103,8 @@ impl Scope {
             | Self::EmailsRead
             | Self::ReportsRead
             | Self::RecipientsRead
-            | Self::SecurityRead => self,
+            | Self::SecurityRead
+            | Self::AuditRead => self,
         }
     }
 
@@ -114,6 +121,7 @@ impl Scope {
             Self::ReportsRead => "reports:read",
             Self::RecipientsRead => "recipients:read",
             Self::SecurityRead => "security:read",
+            Self::AuditRead => "audit:read",
         }
     }
 

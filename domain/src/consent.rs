@@ -31,6 +31,26 @@ pub enum Channel {
     Import,
 }
 
+impl Channel {
+    pub const ALL: [Self; 6] =
+        [Self::OneClick, Self::PreferencePage, Self::Complaint, Self::HardBounce, Self::Admin, Self::Import];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OneClick => "one_click",
+            Self::PreferencePage => "preference_page",
+            Self::Complaint => "complaint",
+            Self::HardBounce => "hard_bounce",
+            Self::Admin => "admin",
+            Self::Import => "import",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == word)
+    }
+}
+
 /// What an opt-out covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,4 +70,17 @@ pub struct Origin {
     pub source_address: Option<Personal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Personal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channels_word_is_the_stored_one() {
+        for channel in Channel::ALL {
+            assert_eq!(serde_json::to_value(channel).unwrap(), channel.as_str());
+            assert_eq!(Channel::parse(channel.as_str()), Some(channel));
+        }
+    }
 }

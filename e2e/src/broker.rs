@@ -33,14 +33,46 @@ impl Broker {
 
     /// Of a secure one: the settings of its user.
     pub fn sign_in(&self, settings: Settings, mechanism: &str) -> Settings {
-        let password = std::fs::read_to_string(self.cluster.join("password")).unwrap();
         settings
             .set("kafka.brokers", &self.address)
             .set("kafka.tls", true)
             .set("kafka.ca_file", self.cluster.join("ca.pem").display())
             .set("kafka.sasl_mechanism", mechanism)
             .set("kafka.username", "postledger")
-            .set("kafka.password", password.trim())
+            .set("kafka.password", self.password())
+    }
+
+    /// Of a secure one.
+    pub fn password(&self) -> String {
+        std::fs::read_to_string(self.cluster.join("password")).unwrap().trim().to_owned()
+    }
+
+    /// Of a secure one: every record of every topic, with keys and headers, as Kafka's own consumer prints them.
+    pub fn every_record(&self) -> String {
+        let file = |name: &str| self.cluster.join(name);
+        let module = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+        let properties = format!(
+            "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nssl.truststore.type=PEM\nssl.truststore.location={}\n\
+             sasl.jaas.config={module} username=\"postledger\" password=\"{}\";\n",
+            file("ca.pem").display(),
+            self.password()
+        );
+        std::fs::write(file("consumer.properties"), properties).unwrap();
+        let consumer = file("consumer.properties").display().to_string();
+        self.tool(&[
+            "console-consumer",
+            "--consumer.config",
+            &consumer,
+            "--include",
+            "postledger[.].*",
+            "--from-beginning",
+            "--timeout-ms",
+            "10000",
+            "--property",
+            "print.key=true",
+            "--property",
+            "print.headers=true",
+        ])
     }
 
     fn cluster(kind: &str) -> Option<Self> {

@@ -36,6 +36,11 @@ impl Database {
         Self { url: with_database(server_url, &name), server, name, pool }
     }
 
+    /// While it is not allowed to be entered, nobody can connect, not even a superuser.
+    pub async fn admit(&self, allowed: bool) {
+        execute(&self.server, &format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", self.name)).await;
+    }
+
     /// Until what killed processes sent has ended: a commit on its way is still done by the server.
     pub async fn without_processes(&self) {
         crate::eventually("the killed processes' database sessions end", std::time::Duration::from_secs(20), async || {

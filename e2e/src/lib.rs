@@ -11,18 +11,24 @@
 //! - `POSTLEDGER_TEST_KAFKA_SCRIPT`, `POSTLEDGER_TEST_KAFKA_NODE`: `scripts/kafka-node.sh`, and the folder of one of its
 //!   nodes: tests that stop a broker make one of their own beside it. Without them they do not run, and say so.
 //! - `POSTLEDGER_TEST_POSTGRES_SCRIPT`: `scripts/postgres-node.sh`, for tests that crash a Postgres. Likewise.
+//! - `POSTLEDGER_TEST_SCHEMATHESIS`: its `schemathesis`, with what e2e/fuzz/requirements.txt lists. Likewise.
+//!   `POSTLEDGER_TEST_FUZZ_EXAMPLES`: so many examples of each operation, other ones each time.
+//! - `POSTLEDGER_TEST_OPENID`: a folder with the modules of `openid/package.json`, for tests that sign in at a provider.
 //! - `POSTLEDGER_TEST_SEED`: repeats a run; else a new one is drawn and printed.
 
 // A test's helper says what went wrong by a panic, and observes with clocks of its own.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod broker;
+mod browser;
 mod client;
 mod database;
 mod export;
 mod html;
 mod ledger;
 mod mail;
+mod metrics;
+mod openid;
 mod postgres;
 mod process;
 mod random;
@@ -34,12 +40,16 @@ mod trail;
 mod wait;
 
 pub use broker::Broker;
+pub use browser::Browser;
 pub use client::{Answer, Campaign, Client, Draft, Import, Recipient, RejectedRow, Report};
 pub use database::Database;
 pub use export::{Export, Reader};
 pub use ledger::{Handover, Outbox};
 pub use mail::Mail;
+pub use metrics::Metrics;
+pub use openid::{Back, CLIENT_ID, CLIENT_SECRET, OpenId, OpenIdOptions, login_by};
 pub use random::Random;
+pub use script::path as test_tool;
 pub use smtp::{Smtp, SmtpOptions};
 pub use stack::{Settings, Stack};
 pub use trail::{DispatchTrail, Trail};

@@ -32,6 +32,11 @@ impl Process {
         &self.name
     }
 
+    /// What every process of this machine can read of it.
+    pub fn arguments(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/cmdline", self.child.id())).unwrap().replace('\0', " ")
+    }
+
     /// The most memory that it held at once, since its start or since [`Process::forget_peak_memory`].
     pub fn peak_memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

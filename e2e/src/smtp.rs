@@ -20,6 +20,8 @@ pub struct SmtpOptions {
     pub delay: Duration,
     /// `tempfail=rcpt:451:1`: see the script.
     pub rules: &'static [&'static str],
+    /// `USER:PASSWORD`, which it then asks for.
+    pub sign_in: Option<&'static str>,
 }
 
 pub struct Smtp {
@@ -34,7 +36,8 @@ pub struct Smtp {
 struct Line {
     data_at: f64,
     dispatch: Uuid,
-    subscriber: Uuid,
+    /// Not of test mails: those are to nobody's own.
+    subscriber: Option<Uuid>,
     attempt: String,
     file: PathBuf,
 }
@@ -61,6 +64,9 @@ impl Smtp {
             .arg("--messages")
             .arg(self.dir.path().join("messages"))
             .args(["--delay-before-accept", &self.options.delay.as_secs_f64().to_string()]);
+        if let Some(sign_in) = self.options.sign_in {
+            command.args(["--auth", sign_in]);
+        }
         for rule in self.options.rules {
             command.args(["--fail", rule]);
         }
@@ -110,7 +116,7 @@ fn handover(line: &str) -> Handover {
     Handover {
         at: DateTime::from_timestamp_micros((line.data_at * 1e6) as i64).unwrap(),
         dispatch: line.dispatch,
-        subscriber: line.subscriber,
+        subscriber: line.subscriber.unwrap_or_default(),
         attempt: line.attempt.parse().unwrap(),
         file: line.file,
     }

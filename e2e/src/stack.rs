@@ -28,7 +28,8 @@ pub struct Settings(BTreeMap<String, String>);
 
 impl Settings {
     pub fn new() -> Self {
-        Self::default().set("log.filter", "info")
+        // No load balancer has to notice anything.
+        Self::default().set("log.filter", "info").set("api.drain_seconds", 0)
     }
 
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
@@ -58,6 +59,8 @@ pub struct Stack {
     roles: BTreeMap<String, String>,
     settings: Settings,
     port: u16,
+    /// Of each process, where it shows its metrics.
+    metrics_ports: BTreeMap<String, u16>,
     /// With every scope. No log, table or answer may show it: the log test looks for it.
     pub api_key: String,
     database: Database,
@@ -105,12 +108,24 @@ impl Stack {
             .set("api.listen", format!("127.0.0.1:{port}"))
             .set("api.public_url", format!("http://127.0.0.1:{port}"))
             .set("api.limits.public_per_minute", MUCH)
+            .set("api.limits.user_per_minute", MUCH)
+            .set("api.limits.key_per_minute", MUCH)
+            .set("api.limits.passwords_per_address_at_once", 1_000)
             .set("api.limits.passwords_per_address_and_minute", MUCH)
             .set("api.limits.passwords_per_account_and_minute", MUCH)
             .set("outbox.dir", path("outbox"));
-        let (processes, roles, api_key) = (BTreeMap::new(), BTreeMap::new(), String::new());
-        let mut stack =
-            Self { processes, roles, settings, port, api_key, database, postgres, dir, _turn: turn };
+        let mut stack = Self {
+            processes: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            settings,
+            port,
+            metrics_ports: BTreeMap::new(),
+            api_key: String::new(),
+            database,
+            postgres,
+            dir,
+            _turn: turn,
+        };
         stack.operate(&["keys", "generate", &stack.dir.path().join("master-key").display().to_string()]);
         stack.operate(&["migrate"]);
         stack.api_key = stack.operate(&["api-key", "add", "e2e", "--scopes", "all"]).trim().to_owned();
@@ -120,8 +135,9 @@ impl Stack {
     /// Starts a process; no roles are all of them. One of that name that runs is a mistake of the test.
     pub async fn serve(&mut self, name: &str, roles: &str) {
         assert!(!self.processes.contains_key(name), "{name} runs already");
-        let mut command = self.command();
-        command.arg("serve");
+        let (mut command, metrics) = (self.command(), free_port());
+        command.arg("serve").env("POSTLEDGER_METRICS__LISTEN", format!("127.0.0.1:{metrics}"));
+        self.metrics_ports.insert(name.to_owned(), metrics);
         if !roles.is_empty() {
             command.args(["--roles", roles]);
         }
@@ -171,6 +187,12 @@ impl Stack {
         status
     }
 
+    /// Forgets a process that has ended by a signal.
+    pub fn terminated(&mut self, name: &str) {
+        assert!(self.process(name).ended().is_some(), "{name} runs");
+        self.processes.remove(name);
+    }
+
     /// An operator's command, which has to succeed.
     pub fn operate(&self, arguments: &[&str]) -> String {
         let output = self.try_operate(arguments);
@@ -181,7 +203,12 @@ impl Stack {
     }
 
     pub fn try_operate(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).output().unwrap()
+        self.try_operate_by(&Settings::default(), arguments)
+    }
+
+    /// With settings that are stronger than the stack's.
+    pub fn try_operate_by(&self, settings: &Settings, arguments: &[&str]) -> Output {
+        self.command().envs(&settings.0).args(arguments).output().unwrap()
     }
 
     fn command(&self) -> Command {
@@ -205,6 +232,11 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Where a process shows its metrics.
+    pub fn metrics_url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}/metrics", self.metrics_ports[name])
+    }
+
     /// A program that may do everything but manage users and keys.
     pub fn client(&self) -> Client {
         Client::new(&self.url(), &self.api_key)
@@ -224,6 +256,23 @@ impl Stack {
         .fetch_one(self.pool())
         .await
         .unwrap()
+    }
+
+    /// That of the database's URL, if there is one.
+    pub fn database_password(&self) -> Option<String> {
+        let (_, rest) = self.database.url.split_once("://")?;
+        let (_, password) = rest.split_once('@')?.0.split_once(':')?;
+        Some(password.to_owned())
+    }
+
+    /// For the processes the database is away, until [`Stack::database_is_back`].
+    pub async fn take_database_away(&self) {
+        self.database.admit(false).await;
+        self.cut_connections().await;
+    }
+
+    pub async fn database_is_back(&self) {
+        self.database.admit(true).await;
     }
 
     /// Of a stack from [`Stack::prepare_with_postgres`]. It has recovered when this returns.

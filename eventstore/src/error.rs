@@ -11,9 +11,9 @@ pub enum StoreError {
     #[error("the address is taken")]
     AddressTaken,
     /// The database cannot answer now; the same call may succeed later.
-    #[error("the database is unavailable: {0}")]
+    #[error("the database is unavailable: {}", without_values(.0))]
     Unavailable(sqlx::Error),
-    #[error("database: {0}")]
+    #[error("database: {}", without_values(.0))]
     Database(sqlx::Error),
     #[error("an event could not be read or written: {0}")]
     Format(String),
@@ -28,11 +28,38 @@ impl StoreError {
     }
 }
 
+/// For logs. Data exceptions and violated constraints (Postgres manual, appendix A) quote values, as errors of reading and
+/// writing one may: of those the code and the place are told.
+fn without_values(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            let constraint = error.constraint().unwrap_or_default();
+            match code.get(..2) {
+                Some("22" | "23") => format!("SQLSTATE {code} {constraint}").trim_end().to_owned(),
+                _ => format!("SQLSTATE {code}: {}", error.message()),
+            }
+        }
+        sqlx::Error::ColumnDecode { index, .. } => format!("column {index} of a row cannot be read"),
+        sqlx::Error::Decode(_) => "a row cannot be read".to_owned(),
+        sqlx::Error::Encode(_) => "a value cannot be written".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The error's own text quotes a panic's message, and that may quote anything.
+impl From<tokio::task::JoinError> for StoreError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        let end = if error.is_panic() { "panicked" } else { "was cancelled" };
+        Self::Format(format!("a task {end}"))
+    }
+}
+
 /// SQLSTATE classes and codes after which a new try may succeed: serialization failure, deadlock, lock not
-/// available, a cancelled statement, read-only after a failover, connection exceptions, insufficient resources (a full
-/// disk), system errors, shutdown and start of the server.
+/// available, a cancelled statement, read-only after a failover, a database that admits nobody (55000), connection
+/// exceptions, insufficient resources (a full disk), system errors, shutdown and start of the server.
 fn is_passing(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "55P03" | "25006" | "57014" | "57P01" | "57P02" | "57P03")
+    matches!(code, "40001" | "40P01" | "55000" | "55P03" | "25006" | "57014" | "57P01" | "57P02" | "57P03")
         || ["08", "53", "58"].iter().any(|class| code.starts_with(class))
 }
 

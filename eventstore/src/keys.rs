@@ -7,7 +7,9 @@ use zeroize::Zeroizing;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    #[error("the master key must be 64 hex digits (32 random bytes)")]
+    #[error(
+        "the master key must be 64 hex digits (32 random bytes), of a demonstration behind `demonstration:`"
+    )]
     Malformed,
     #[error("data was sealed under master key {0}, which is not the one configured")]
     ForeignMaster(String),
@@ -34,25 +36,39 @@ pub fn random_secret() -> Result<Secret, KeyError> {
     Ok(secret)
 }
 
-/// Wraps the keys of people and services; hashes addresses and request bodies. Each use has a key of its own.
+/// What the text of a demonstration's master key begins with.
+///
+/// Such a key is another key than its digits alone are: who takes the word away opens nothing of the demonstration. So
+/// whatever a demonstration has made, users with well-known passwords among it, is usable as a demonstration alone.
+pub const DEMONSTRATION: &str = "demonstration:";
+
+/// Wraps the keys of people and services; hashes addresses, identities and request bodies. Each use has a key of its own.
 pub struct MasterKey {
     id: String,
+    is_demonstration: bool,
     wrapping: RandomizedNonceKey,
     addresses: hmac::Key,
+    identities: hmac::Key,
     bodies: hmac::Key,
 }
 
 impl MasterKey {
-    pub fn from_hex(hex: &str) -> Result<Self, KeyError> {
-        let AddressHash(master) =
-            serde_json::from_value(hex.trim().into()).map_err(|_| KeyError::Malformed)?;
+    /// `text`: 64 hex digits, behind [`DEMONSTRATION`] where it is the key of one.
+    pub fn from_hex(text: &str) -> Result<Self, KeyError> {
+        let (hex, salt, is_demonstration) = match text.trim().strip_prefix(DEMONSTRATION) {
+            Some(hex) => (hex, "postledger demonstration", true),
+            None => (text.trim(), "postledger", false),
+        };
+        let AddressHash(master) = serde_json::from_value(hex.into()).map_err(|_| KeyError::Malformed)?;
         let master = Zeroizing::new(master);
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"postledger").extract(master.as_ref());
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt.as_bytes()).extract(master.as_ref());
         let fingerprint = digest::digest(&digest::SHA256, derive(&prk, b"id")?.as_ref());
         Ok(Self {
             id: fingerprint.as_ref()[..4].iter().map(|b| format!("{b:02x}")).collect(),
+            is_demonstration,
             wrapping: RandomizedNonceKey::new(&AES_256_GCM, derive(&prk, b"wrap")?.as_ref())?,
             addresses: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"address")?.as_ref()),
+            identities: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"identity")?.as_ref()),
             bodies: hmac::Key::new(hmac::HMAC_SHA256, derive(&prk, b"body")?.as_ref()),
         })
     }
@@ -60,6 +76,10 @@ impl MasterKey {
     /// Names the key in what was made with it, so that a change of keys can be told from damage.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    pub fn is_demonstration(&self) -> bool {
+        self.is_demonstration
     }
 
     pub fn address_hash(&self, address: &EmailAddress) -> AddressHash {
@@ -71,14 +91,14 @@ impl MasterKey {
         tag(&self.addresses, format!("network {network}").as_bytes())
     }
 
-    /// Authenticates a request's body for the comparison of repeats; `parts` are length-prefixed.
+    /// Of a subject of an issuer (OpenID Connect Core section 2): together they are one person for ever.
+    pub fn identity_hash(&self, issuer: &str, subject: &str) -> [u8; 32] {
+        mac(&self.identities, &[issuer.as_bytes(), subject.as_bytes()])
+    }
+
+    /// Authenticates a request's body for the comparison of repeats.
     pub fn body_mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.bodies);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        to_array(context.sign().as_ref())
+        mac(&self.bodies, parts)
     }
 
     /// A mac over a body that streams by.
@@ -104,6 +124,16 @@ fn derive(prk: &hkdf::Prk, purpose: &'static [u8]) -> Result<Secret, KeyError> {
     let mut key = Zeroizing::new([0; 32]);
     prk.expand(&[purpose], hkdf::HKDF_SHA256)?.fill(key.as_mut())?;
     Ok(key)
+}
+
+/// `parts` are length-prefixed.
+fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    to_array(context.sign().as_ref())
 }
 
 fn tag(key: &hmac::Key, data: &[u8]) -> [u8; 32] {
@@ -159,6 +189,23 @@ mod tests {
         };
         assert_eq!(hash("ab", "A@Example.com"), hash("ab", "a@example.com"));
         assert_ne!(hash("ab", "a@example.com"), hash("cd", "a@example.com"));
+    }
+
+    #[test]
+    fn an_identity_is_its_issuer_and_its_subject() {
+        let hash = |issuer: &str, subject: &str| master().identity_hash(issuer, subject);
+        assert_eq!(hash("https://a", "1"), hash("https://a", "1"));
+        assert_ne!(hash("https://a", "1"), hash("https://b", "1"));
+        assert_ne!(hash("https://a", "1"), hash("https://a1", ""));
+    }
+
+    #[test]
+    fn a_demonstrations_key_without_its_word_is_another_key() {
+        let demonstration = MasterKey::from_hex(&format!("{DEMONSTRATION}{}\n", "ab".repeat(32))).unwrap();
+        assert!(demonstration.is_demonstration() && !master().is_demonstration());
+        assert_ne!(demonstration.id(), master().id());
+        let wrapped = demonstration.wrap(b"ana", &random_secret().unwrap()).unwrap();
+        assert_eq!(master().unwrap(master().id(), b"ana", &wrapped), Err(KeyError::Tampered));
     }
 
     #[test]

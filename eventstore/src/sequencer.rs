@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Events numbered in one transaction.
-pub const BATCH: i64 = 10_000;
+/// Events numbered in one transaction. Under a flood, whoever comes next waits for such a batch.
+pub const BATCH: i64 = 4_000;
 /// Without a wake-up (another process appended), new events are noticed after this time.
 const POLL: Duration = Duration::from_millis(20);
 /// Between two batches, so that a stream of small commits is numbered in groups and not one by one. The first event

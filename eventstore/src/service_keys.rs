@@ -30,6 +30,17 @@ pub async fn load(pool: &PgPool, master: &MasterKey, purpose: &str) -> Result<Ve
     stored(pool, master, purpose).await
 }
 
+/// Opens every key that is there, whatever its purpose; answers how many. Makes none.
+pub async fn check(pool: &PgPool, master: &MasterKey) -> Result<usize, StoreError> {
+    let purposes: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT purpose FROM service_keys").fetch_all(pool).await?;
+    let mut opened = 0;
+    for purpose in purposes {
+        opened += stored(pool, master, &purpose).await?.len();
+    }
+    Ok(opened)
+}
+
 /// Makes a new key of `purpose`; answers its name.
 pub async fn rotate(pool: &PgPool, master: &MasterKey, purpose: &str) -> Result<String, StoreError> {
     let count = load(pool, master, purpose).await?.len();

@@ -18,6 +18,8 @@ const STUCK: Duration = Duration::from_secs(30);
 /// What was found: lines for people.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Whether any broker did.
+    pub answered: bool,
     pub found: Vec<String>,
     /// Empty: all is well.
     pub wrong: Vec<String>,
@@ -41,6 +43,7 @@ pub async fn check(
             return Ok(report);
         }
     };
+    report.answered = true;
     report.brokers(&metadata);
     let types = log::types(pool).await?.into_iter();
     let followed = models.iter().flat_map(|model| model.types().iter().map(|name| (*name).to_owned()));

@@ -26,6 +26,8 @@ pub struct KafkaConfig {
     pub sasl_mechanism: Option<SaslMechanism>,
     pub username: Option<Secret>,
     pub password: Option<Secret>,
+    /// Holds the password instead.
+    pub password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -56,6 +58,12 @@ pub struct Secret(String);
 impl Secret {
     pub(crate) fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 

@@ -4,6 +4,7 @@
 //! same input gives the same bytes. What readers' fields hold is data everywhere: it is never run as a template, is
 //! escaped in HTML, and gets no line break into a header.
 
+pub mod account;
 mod address;
 mod header_text;
 pub mod links;

@@ -21,6 +21,7 @@ pub mod groups;
 mod head;
 mod interleaving;
 mod lag;
+pub mod opt_outs;
 mod page;
 mod parking;
 mod projection;
@@ -28,6 +29,7 @@ mod rebuild;
 pub mod recipients;
 pub mod security_events;
 mod streams;
+pub mod subscriber_history;
 pub mod subscribers;
 pub mod templates;
 mod wait;
@@ -43,6 +45,7 @@ pub use groups::Groups;
 pub use head::watch_head;
 pub use interleaving::Interleaving;
 pub use lag::{Lag, lag};
+pub use opt_outs::OptOuts;
 pub use page::{Cursor, MalformedCursor, PAGE_MAX, Page, Slice};
 pub use projection::{ApplyError, Projection};
 pub use rebuild::{Progress, RebuildError, Rebuilt, rebuild};
@@ -63,6 +66,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(Campaigns),
         Arc::new(CampaignReport),
         Arc::new(Recipients),
+        Arc::new(OptOuts),
     ]
 }
 

@@ -48,6 +48,11 @@ impl Slice {
         Self { after, limit: limit.clamp(1, PAGE_MAX) }
     }
 
+    /// Whether it is the list's beginning.
+    pub fn is_first(self) -> bool {
+        self.after.is_none()
+    }
+
     /// One row more than wanted shows whether the list goes on.
     pub(crate) fn fetch(self) -> i64 {
         self.limit + 1
@@ -70,6 +75,29 @@ impl Slice {
         items.truncate(wanted);
         let next_cursor = items.last().filter(|_| goes_on).map(|last| Cursor(key(last)));
         Page { items, next_cursor }
+    }
+}
+
+/// Goes through a whole list, a page at a time, for files of any length.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    next: Option<Option<Cursor>>,
+}
+
+impl Walk {
+    pub fn start() -> Self {
+        Self { next: Some(None) }
+    }
+
+    /// The next part to ask for; `None` after the last.
+    pub fn slice(&self) -> Option<Slice> {
+        self.next.map(|after| Slice::new(after, PAGE_MAX))
+    }
+
+    /// What the page held; `None` where it is the end.
+    pub fn step<T>(&mut self, page: Page<T>) -> Option<Vec<T>> {
+        self.next = page.next_cursor.map(Some);
+        Some(page.items).filter(|items| !items.is_empty())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Read model `recipients`: what became of everybody whom a campaign was to reach.
 
-use crate::page::Cursor;
-use crate::{ApplyError, PAGE_MAX, Page, Projection, Slice, dispatches, streams};
+use crate::page::Walk;
+use crate::{ApplyError, Page, Projection, Slice, dispatches, streams};
 use async_trait::async_trait;
 use domain::dispatch::{Dispatch, DispatchEvent, Index, Refusal, State};
 use domain::{CampaignId, DispatchId, PermitId, SubscriberId};
@@ -343,25 +343,23 @@ pub async fn page(
     Ok(slice.page(rows, Recipient::key))
 }
 
-/// All of a campaign's recipients, a page at a time, for files of any length. No connection is held between pages.
+/// All of a campaign's recipients, a page at a time. No connection is held between pages.
 pub struct Pages {
     pool: PgPool,
     campaign: CampaignId,
     state: Option<RecipientState>,
-    next: Option<Option<Cursor>>,
+    walk: Walk,
 }
 
 impl Pages {
     pub fn new(pool: PgPool, campaign: CampaignId, state: Option<RecipientState>) -> Self {
-        Self { pool, campaign, state, next: Some(None) }
+        Self { pool, campaign, state, walk: Walk::start() }
     }
 
-    /// Up to [`PAGE_MAX`] rows; `None` after the last.
+    /// Up to [`PAGE_MAX`](crate::PAGE_MAX) rows; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<Recipient>>, StoreError> {
-        let Some(after) = self.next else { return Ok(None) };
-        let page = page(&self.pool, self.campaign, self.state, Slice::new(after, PAGE_MAX)).await?;
-        self.next = page.next_cursor.map(Some);
-        Ok(Some(page.items).filter(|items| !items.is_empty()))
+        let Some(slice) = self.walk.slice() else { return Ok(None) };
+        Ok(self.walk.step(page(&self.pool, self.campaign, self.state, slice).await?))
     }
 }
 

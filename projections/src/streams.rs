@@ -22,17 +22,28 @@ where
 {
     let mut streams = BTreeMap::<Uuid, Entries<'_, A::Event>>::new();
     for event in events.iter().filter(|event| event.aggregate_type == A::TYPE) {
-        let id = event.stream_id().map_err(|_| ApplyError::event(event, "the stream's id is no UUID"))?;
-        // What serde says may quote the payload, so it is not kept.
-        let decoded = eventstore::decode::<A>(event).map_err(|_| {
-            ApplyError::event(event, format!("{} {} cannot be read", event.event_type, event.event_version))
-        })?;
+        let (id, decoded) = (id(event)?, decode::<A>(event)?);
         let entries =
             streams.entry(id).or_insert_with(|| Entries { first: event, last: event, events: Vec::new() });
         entries.last = event;
         entries.events.push((event, decoded));
     }
     Ok(streams)
+}
+
+pub(crate) fn id(event: &LogEvent) -> Result<Uuid, ApplyError> {
+    event.stream_id().map_err(|_| ApplyError::event(event, "the stream's id is no UUID"))
+}
+
+pub(crate) fn decode<A>(event: &LogEvent) -> Result<A::Event, ApplyError>
+where
+    A: Aggregate,
+    A::Event: domain::Event,
+{
+    // What serde says may quote the payload, so it is not kept.
+    eventstore::decode::<A>(event).map_err(|_| {
+        ApplyError::event(event, format!("{} {} cannot be read", event.event_type, event.event_version))
+    })
 }
 
 /// The streams that began before this batch, and so have rows to load.

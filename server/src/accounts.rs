@@ -13,6 +13,16 @@ use std::path::PathBuf;
 pub enum User {
     /// Add somebody who may sign in.
     Add(AddUser),
+    /// Add somebody who chooses a password by the link of a mail; who has been invited is sent another.
+    Invite(InviteUser),
+}
+
+#[derive(clap::Args)]
+pub struct InviteUser {
+    email: String,
+    /// admin, marketer, analyst, auditor.
+    #[arg(long, value_delimiter = ',', required = true, value_parser = role)]
+    roles: Vec<Role>,
 }
 
 #[derive(clap::Args)]
@@ -48,7 +58,24 @@ fn role(word: &str) -> Result<Role, String> {
 }
 
 pub async fn user(config: Config, command: User) -> anyhow::Result<()> {
-    let User::Add(args) = command;
+    match command {
+        User::Add(args) => add(config, args).await,
+        User::Invite(args) => invite(config, args).await,
+    }
+}
+
+async fn invite(config: Config, args: InviteUser) -> anyhow::Result<()> {
+    let email = EmailAddress::parse(&args.email).context("the address")?;
+    let (commands, operator) = (commands(&config).await?, Context::system("operator"));
+    let done = match commands.user_by_address(&email).await? {
+        Some(user) => commands.invite_again(&operator, user).await?,
+        None => commands.add_user(&operator, NewUser { email, roles: args.roles, password: None }).await?,
+    };
+    println!("invited user {}: a sender sends the mail", done.answer["user_id"].as_str().unwrap_or_default());
+    Ok(())
+}
+
+async fn add(config: Config, args: AddUser) -> anyhow::Result<()> {
     let email = EmailAddress::parse(&args.email).context("the address")?;
     let password = read_password(&args.password_file)?;
     let commands = commands(&config).await?;
@@ -56,7 +83,7 @@ pub async fn user(config: Config, command: User) -> anyhow::Result<()> {
         println!("the user exists already");
         return Ok(());
     }
-    let new = NewUser { email, roles: args.roles, password };
+    let new = NewUser { email, roles: args.roles, password: Some(password) };
     let done = commands.add_user(&Context::system("operator"), new).await?;
     println!("added user {}", done.answer["user_id"].as_str().unwrap_or_default());
     Ok(())

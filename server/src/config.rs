@@ -1,26 +1,45 @@
-//! Configuration: `config.default.toml`, then a file, then the environment.
+//! Configuration: `config.default.toml`, then a file, then the environment; then the files that secrets are in.
+
+mod secrets;
+
+pub use secrets::Secret;
 
 use anyhow::{Context, ensure};
 use eventstore::keys::MasterKey;
 use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format, Toml};
 use ipnet::IpNet;
 use kafka::KafkaConfig;
+use secrets::is_secret;
 use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
+use workers::dkim::{Dkim, DkimConfig};
 use workers::mailers::{NullConfig, OutboxConfig, SmtpConfig};
+use workers::sender::AccountPages;
 
 const DEFAULTS: &str = include_str!("../../config.default.toml");
 const PREFIX: &str = "POSTLEDGER_";
 /// Set by tests and scripts under the same prefix; no settings.
-const NOT_SETTINGS: &[&str] =
-    &["test_postgres", "test_python", "test_binary", "test_kafka", "test_kafka_node", "test_kafka_script"];
+const NOT_SETTINGS: &[&str] = &[
+    "test_postgres",
+    "test_python",
+    "test_binary",
+    "test_openid",
+    "test_kafka",
+    "test_kafka_node",
+    "test_kafka_script",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    pub demonstration: bool,
     pub database: Database,
     pub keys: Keys,
     pub api: Api,
@@ -29,25 +48,30 @@ pub struct Config {
     pub outbox: OutboxConfig,
     pub smtp: Option<SmtpConfig>,
     pub null: Option<NullConfig>,
+    #[serde(default)]
+    pub dkim: Vec<DkimConfig>,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    pub url: DatabaseUrl,
+    pub url: Secret,
+    pub url_file: Option<PathBuf>,
+    pub password: Option<Secret>,
+    pub password_file: Option<PathBuf>,
     pub max_connections: u32,
     pub opt_out_connections: u32,
 }
 
-/// May hold a password, so it is never printed.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub struct DatabaseUrl(pub String);
-
-impl std::fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
+impl Database {
+    pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
+        let options = PgConnectOptions::from_str(self.url.expose()).context("database.url")?;
+        Ok(match &self.password {
+            Some(password) => options.password(password.expose()),
+            None => options,
+        })
     }
 }
 
@@ -67,6 +91,23 @@ pub struct Api {
     pub trusted_proxies: Vec<IpNet>,
     pub allowed_origins: Vec<api::Origin>,
     pub limits: api::Limits,
+    pub drain_seconds: u64,
+    /// Empty: our own page.
+    pub password_reset_url: String,
+    pub invitation_url: String,
+    /// OpenID providers by name.
+    #[serde(default)]
+    pub oauth: BTreeMap<String, OAuth>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth {
+    pub issuer: String,
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    pub client_secret_file: Option<PathBuf>,
+    pub redirect_uris: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +127,22 @@ pub struct Send {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Metrics {
+    pub listen: String,
+}
+
+impl Metrics {
+    /// `None`: nothing is measured.
+    pub fn listen(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let listen = Some(self.listen.trim()).filter(|listen| !listen.is_empty());
+        listen
+            .map(|listen| listen.parse().context("metrics.listen must be an address with a port"))
+            .transpose()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     pub format: LogFormat,
     pub filter: String,
@@ -101,23 +158,71 @@ pub enum LogFormat {
 impl Config {
     /// `brokers`, if given, is stronger than what file and environment say.
     pub fn load(files: &[PathBuf], brokers: Option<&str>) -> anyhow::Result<Self> {
-        let mut figment = Figment::from(Toml::string(DEFAULTS));
-        for file in files {
-            ensure!(file.is_file(), "there is no configuration file {}", file.display());
-            figment = figment.merge(Toml::file_exact(file));
-        }
-        let settings = Env::prefixed(PREFIX).ignore(NOT_SETTINGS).split("__");
-        let mut figment = figment.merge(settings);
-        if let Some(brokers) = brokers {
-            figment = figment.merge(("kafka.brokers", brokers));
-        }
-        let config: Self = figment.extract().map_err(explain)?;
+        Self::extract(&given(files, brokers)?)
+    }
+
+    /// `given`: all but the defaults.
+    fn extract(given: &Figment) -> anyhow::Result<Self> {
+        let mut config: Self = with_defaults(given).extract().map_err(explain)?;
+        config.read_secrets(given.contains("database.url"))?;
         config.check()?;
         Ok(config)
     }
 
+    /// Every setting by its name, as it is in force; of secrets only that they are set.
+    pub fn settings(files: &[PathBuf], brokers: Option<&str>) -> anyhow::Result<BTreeMap<String, String>> {
+        let values: serde_json::Value = with_defaults(&given(files, brokers)?).extract().map_err(explain)?;
+        let mut settings = BTreeMap::new();
+        flatten(&mut settings, String::new(), &values);
+        Ok(settings)
+    }
+
+    /// A secret is in the setting or in the file beside it, never in both.
+    fn read_secrets(&mut self, has_url: bool) -> anyhow::Result<()> {
+        let database = &mut self.database;
+        if let Some(file) = &database.url_file {
+            ensure!(!has_url, "database.url and database.url_file are both set: one of them is too many");
+            database.url = Secret::read("database.url_file", file)?;
+        }
+        secrets::instead("database.password", &mut database.password, database.password_file.as_deref())?;
+        let kafka = &mut self.kafka;
+        secrets::instead("kafka.password", &mut kafka.password, kafka.password_file.as_deref())?;
+        if let Some(smtp) = &mut self.smtp {
+            secrets::instead("smtp.password", &mut smtp.password, smtp.password_file.as_deref())?;
+        }
+        for (name, oauth) in &mut self.api.oauth {
+            let setting = format!("api.oauth.{name}.client_secret");
+            secrets::instead(&setting, &mut oauth.client_secret, oauth.client_secret_file.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// Files of secrets that others than their owner and group can reach, each with its setting.
+    pub fn exposed_files(&self) -> Vec<(String, &Path)> {
+        let database = &self.database;
+        let smtp = self.smtp.as_ref().and_then(|smtp| smtp.password_file.as_ref());
+        let files = [
+            ("keys.master_key_file", Some(&self.keys.master_key_file)),
+            ("database.url_file", database.url_file.as_ref()),
+            ("database.password_file", database.password_file.as_ref()),
+            ("kafka.password_file", self.kafka.password_file.as_ref()),
+            ("smtp.password_file", smtp),
+        ];
+        let dkim = self.dkim.iter().map(|dkim| ("dkim.key_file".to_owned(), Some(&dkim.key_file)));
+        let oauth = self.api.oauth.iter().map(|(name, oauth)| {
+            (format!("api.oauth.{name}.client_secret_file"), oauth.client_secret_file.as_ref())
+        });
+        let files = files.into_iter().map(|(name, file)| (name.to_owned(), file)).chain(oauth).chain(dkim);
+        let named = files.filter_map(|(name, file)| Some((name, file?.as_path())));
+        named.filter(|(_, file)| secrets::is_exposed(file)).collect()
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let send = &self.send;
+        ensure!(
+            !self.demonstration || self.api.listen.ip().is_loopback(),
+            "api.listen must be a loopback address in a demonstration: others know its keys and its users"
+        );
         ensure!(
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"
@@ -130,6 +235,17 @@ impl Config {
              in plain; put a proxy that ends TLS before it, or set api.insecure_http"
         );
         self.check_limits()?;
+        for (name, url) in [
+            ("password_reset_url", &self.api.password_reset_url),
+            ("invitation_url", &self.api.invitation_url),
+        ] {
+            let is_page = url.starts_with("https://") || url.starts_with("http://");
+            ensure!(
+                url.is_empty() || is_page && !url.contains(['#', ' ']),
+                "api.{name} must begin with https:// or http://, and have no fragment"
+            );
+        }
+        ensure!(self.api.drain_seconds <= 20, "api.drain_seconds must be 0 to 20");
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
         ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
         ensure!((1..=64).contains(&send.dispatches_at_once), "send.dispatches_at_once must be 1 to 64");
@@ -138,7 +254,10 @@ impl Config {
         ensure!(self.database.max_connections >= 4, "database.max_connections must be at least 4");
         ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");
         mail::Address::parse(&send.from).context("send.from")?;
+        api::Providers::check(&self.providers()).context("api.oauth")?;
+        Dkim::new(&self.dkim)?;
         self.kafka.check()?;
+        self.metrics.listen()?;
         let mailers = self.mailer_names();
         ensure!(
             mailers.contains(&send.mailer),
@@ -186,21 +305,108 @@ impl Config {
         }
     }
 
+    /// Where the links in the mails of accounts lead.
+    pub fn account_pages(&self) -> AccountPages {
+        let public_url = self.api.public_url.trim_end_matches('/');
+        let or_ours = |url: &String, path: &str| match url.is_empty() {
+            true => format!("{public_url}{path}"),
+            false => url.clone(),
+        };
+        AccountPages {
+            password_reset: or_ours(&self.api.password_reset_url, "/auth/password-reset"),
+            invitation: or_ours(&self.api.invitation_url, "/auth/invitation"),
+        }
+    }
+
+    pub fn providers(&self) -> Vec<api::ProviderConfig> {
+        self.api.oauth.iter().map(|(name, oauth)| oauth.provider(name)).collect()
+    }
+
+    /// The key of a demonstration opens nothing else, and nothing but that.
     pub fn master_key(&self) -> anyhow::Result<MasterKey> {
         let file = &self.keys.master_key_file;
-        let hex = std::fs::read_to_string(file).with_context(|| {
+        let text = std::fs::read_to_string(file).with_context(|| {
             let file = file.display();
             format!("keys.master_key_file: {file} can't be read; `postledger keys generate {file}` makes one")
         })?;
-        MasterKey::from_hex(&hex).with_context(|| format!("keys.master_key_file: {}", file.display()))
+        let key = MasterKey::from_hex(&text);
+        let key = key.with_context(|| format!("keys.master_key_file: {}", file.display()))?;
+        ensure!(
+            self.demonstration || !key.is_demonstration(),
+            "keys.master_key_file: {} is the key of a demonstration, whose users and secrets others may know. Make one \
+             by `postledger keys generate FILE`, with a database of its own; or, for a demonstration, set demonstration = true",
+            file.display()
+        );
+        Ok(key)
     }
 }
 
-/// Figment's error names the key and where it came from; the values it quotes are not secrets' (those are strings,
-/// which cannot be of a wrong type).
+impl OAuth {
+    fn provider(&self, name: &str) -> api::ProviderConfig {
+        api::ProviderConfig {
+            name: name.to_owned(),
+            issuer: self.issuer.clone(),
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.as_ref().map(|secret| secret.expose().to_owned().into()),
+            redirect_uris: self.redirect_uris.clone(),
+        }
+    }
+}
+
+/// Files and environment, the later ones stronger.
+fn given(files: &[PathBuf], brokers: Option<&str>) -> anyhow::Result<Figment> {
+    let mut given = Figment::new();
+    for file in files {
+        ensure!(file.is_file(), "there is no configuration file {}", file.display());
+        given = given.merge(Toml::file_exact(file));
+    }
+    let environment = Env::prefixed(PREFIX).ignore(NOT_SETTINGS).split("__");
+    given = given.merge(environment.clone());
+    // Else `0815` would be the number 815, and `[x]` a list.
+    for (key, text) in environment.iter().filter(|(key, _)| is_secret(key.as_str())) {
+        given = given.merge((key.as_str(), text));
+    }
+    Ok(match brokers {
+        Some(brokers) => given.merge(("kafka.brokers", brokers)),
+        None => given,
+    })
+}
+
+fn with_defaults(given: &Figment) -> Figment {
+    Figment::from(Toml::string(DEFAULTS)).merge(given)
+}
+
+/// Figment's error names the key and where it came from. What might show a secret is left out: the value of one, and the
+/// part of a file that cannot be read.
 fn explain(error: figment::Error) -> anyhow::Error {
-    let lines: Vec<String> = error.into_iter().map(|one| one.to_string()).collect();
-    anyhow::anyhow!("configuration: {}", lines.join("; "))
+    let told = error.into_iter().map(|mut one| {
+        let key = one.path.join(".");
+        match &one.kind {
+            Kind::Message(text) => {
+                one.kind = Kind::Message(text.lines().next().unwrap_or_default().to_owned());
+                one.to_string()
+            }
+            _ if is_secret(&key) => format!("{key} must be a text, in quotes"),
+            _ => one.to_string(),
+        }
+    });
+    anyhow::anyhow!("configuration: {}", told.collect::<Vec<_>>().join("; "))
+}
+
+fn flatten(settings: &mut BTreeMap<String, String>, name: String, value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (member, value) in members {
+                let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
+                flatten(settings, name, value);
+            }
+        }
+        value => {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let shown = if is_secret(&name) { secrets::mask(&name, &text) } else { text };
+            settings.insert(name, shown);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -208,10 +414,7 @@ mod tests {
     use super::*;
 
     fn load(toml: &str) -> Result<Config, String> {
-        let figment = Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(toml));
-        let config: Config = figment.extract().map_err(|error| explain(error).to_string())?;
-        config.check().map_err(|error| error.to_string())?;
-        Ok(config)
+        Config::extract(&Figment::from(Toml::string(toml))).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -237,10 +440,22 @@ mod tests {
             ("[api.limits]\nusers_per_minute = 1", "users_per_minute"),
             ("[api.limits]\nconnections = 0", "api.limits.connections"),
             ("[api.limits]\npasswords_per_address_at_once = 0", "api.limits.passwords_per_address_at_once"),
+            ("demonstration = true\n[api]\nlisten = \"0.0.0.0:80\"", "demonstration"),
             ("[api]\nlisten = \"here\"", "listen"),
+            ("[api]\npassword_reset_url = \"/reset\"", "api.password_reset_url"),
+            ("[api]\ninvitation_url = \"https://app.example.com/#/join\"", "api.invitation_url"),
+            ("[api.oauth.company]\nissuer = \"https://id.example.com\"", "client_id"),
+            ("[api.oauth.company]\nissue = \"https://id.example.com\"", "issue"),
+            (
+                "[api.oauth.company]\nissuer = \"http://id.example.com\"\nclient_id = \"x\"\nredirect_uris = []",
+                "company: issuer",
+            ),
+            ("[api]\ndrain_seconds = 21", "api.drain_seconds"),
             ("[smtp]\nhost = \"mx\"", "send.postal_address"),
             ("[smtp]\nhots = \"mx\"", "hots"),
+            ("[[dkim]]\ndomain = \"a.example\"\nselector = \"s\"\nkey_file = \"/none\"", "key_file"),
             ("[log]\nformat = \"xml\"", "format"),
+            ("[metrics]\nlisten = \"9464\"", "metrics.listen"),
             ("[kafka]\nbroker = \"mq:9092\"", "broker"),
             ("[kafka]\nbrokers = \"mq\"", "kafka.brokers"),
             ("[kafka]\nprefix = \"a b\"", "kafka.prefix"),
@@ -277,11 +492,107 @@ mod tests {
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
+    const COMPANY: &str = "[api.oauth.company]\nissuer = \"https://id.example.com\"\nclient_id = \"postledger\"\n\
+        redirect_uris = [\"https://app.example.com/back\"]\n";
+
+    #[test]
+    fn a_providers_secret_is_read_and_not_printed() {
+        let config = load(&format!("{COMPANY}client_secret = \"hunter2\"")).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let providers = config.providers();
+        assert_eq!((providers[0].name.as_str(), providers[0].client_id.as_str()), ("company", "postledger"));
+        assert_eq!(providers[0].client_secret.as_ref().unwrap().as_str(), "hunter2");
+        assert!(load(COMPANY).unwrap().providers()[0].client_secret.is_none());
+        for both in ["", "client_secret = \"a\"\n"] {
+            let error =
+                load(&format!("{COMPANY}{both}client_secret_file = \"/none\"")).map(|_| ()).unwrap_err();
+            assert!(error.contains("api.oauth.company.client_secret_file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn links_lead_to_our_own_pages_unless_others_are_named() {
+        let ours = load("[api]\npublic_url = \"https://mail.example.org/api/\"").unwrap().account_pages();
+        assert_eq!(ours.password_reset, "https://mail.example.org/api/auth/password-reset");
+        let others =
+            load("[api]\ninvitation_url = \"https://app.example.com/join\"").unwrap().account_pages();
+        assert_eq!(others.invitation, "https://app.example.com/join");
+    }
+
     #[test]
     fn the_brokers_password_is_not_printed() {
         let sasl = "sasl_mechanism = \"SCRAM-SHA-512\"\nusername = \"u\"\npassword = \"hunter2\"";
         let config = load(&format!("[kafka]\nbrokers = \"mq:9093\"\ntls = true\n{sasl}")).unwrap();
         assert!(config.kafka.is_used());
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_secret() {
+        let table = [
+            ("[kafka]\npassword = 8675309", "kafka.password"),
+            ("[kafka]\npassword = [\"hunter2\"]", "kafka.password"),
+            ("[smtp]\nusername = 8675309", "smtp.username"),
+            ("[database]\nurl = { hunter2 = 1 }", "database.url"),
+            ("[database]\npassword = \"hunter2", "line 2"),
+            ("[kafka]\npassword = \"hunter2\"\npassword = \"hunter2\"", "line 3"),
+        ];
+        for (toml, name) in table {
+            let error = load(toml).map(|_| ()).unwrap_err();
+            assert!(error.contains(name), "{toml}: {error}");
+            assert!(!error.contains("hunter2") && !error.contains("8675309"), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file_and_not_in_both_places() {
+        let dir = std::env::temp_dir().join(format!("postledger-{}", eventstore::ids::new_id()));
+        std::fs::create_dir(&dir).unwrap();
+        let file = dir.join("secret");
+        std::fs::write(&file, "hunter2\r\n").unwrap();
+        let file = file.display();
+        let signed_in = "brokers = \"mq:9093\"\ntls = true\nsasl_mechanism = \"PLAIN\"\nusername = \"u\"";
+        let config = load(&format!(
+            "[database]\npassword_file = \"{file}\"\n[kafka]\n{signed_in}\npassword_file = \"{file}\""
+        ));
+        let config = config.unwrap();
+        assert_eq!(config.database.password.as_ref().unwrap().expose(), "hunter2");
+        assert!(config.kafka.password.is_some() && !format!("{config:?}").contains("hunter2"));
+        let url = load(&format!("[database]\nurl_file = \"{file}\"")).unwrap().database.url;
+        assert_eq!(url.expose(), "hunter2");
+
+        for section in ["database", "kafka", "smtp"] {
+            let both = format!("[{section}]\npassword = \"x\"\npassword_file = \"{file}\"");
+            assert!(load(&both).map(|_| ()).unwrap_err().contains(&format!("{section}.password_file")));
+        }
+        let both = format!("[database]\nurl = \"x\"\nurl_file = \"{file}\"");
+        assert!(load(&both).map(|_| ()).unwrap_err().contains("database.url_file"));
+        let none = load("[database]\npassword_file = \"/none\"").map(|_| ()).unwrap_err();
+        assert!(none.contains("database.password_file"), "{none}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_demonstrations_key_is_refused_elsewhere() {
+        let file = std::env::temp_dir().join(format!("postledger-{}", eventstore::ids::new_id()));
+        std::fs::write(&file, format!("demonstration:{}\n", "ab".repeat(32))).unwrap();
+        let keys = format!("[keys]\nmaster_key_file = \"{}\"", file.display());
+        let refused = load(&keys).unwrap().master_key().map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("the key of a demonstration"), "{refused}");
+        let config = load(&format!("demonstration = true\n{keys}")).unwrap();
+        assert!(config.master_key().unwrap().is_demonstration());
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn settings_are_shown_without_secrets() {
+        let given = "[database]\nurl = \"postgres://u:hunter2@db:1/x?sslpassword=hunter2\"\n\
+                     [smtp]\nhost = \"mx\"\nusername = \"hunter2\"\npassword = \"hunter2\"";
+        let values: serde_json::Value = with_defaults(&Figment::from(Toml::string(given))).extract().unwrap();
+        let mut settings = BTreeMap::new();
+        flatten(&mut settings, String::new(), &values);
+        assert_eq!(settings["database.url"], "postgres://u:***@db:1/x?***");
+        assert_eq!((settings["smtp.host"].as_str(), settings["smtp.password"].as_str()), ("mx", "***"));
+        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }

@@ -1,9 +1,12 @@
 //! `postledger`: one binary, roles by name.
 
 mod accounts;
+mod check;
 mod config;
 mod demo;
+mod ending;
 mod import;
+mod metrics;
 mod operate;
 mod serve;
 mod telemetry;
@@ -13,6 +16,11 @@ use clap::{Parser, Subcommand};
 use config::Config;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Blocking calls that are under way when everything else has ended.
+const HANGING: Duration = Duration::from_secs(1);
 
 /// An event-sourced backend for e-mail campaigns.
 #[derive(Parser)]
@@ -47,6 +55,11 @@ enum Command {
     Kafka {
         #[command(subcommand)]
         command: operate::Kafka,
+    },
+    /// The settings.
+    Config {
+        #[command(subcommand)]
+        command: check::Command,
     },
     /// The master key, outside the database, and those that sign access tokens.
     Keys {
@@ -83,13 +96,25 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         anyhow::bail!("another TLS provider was installed first");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let outcome = run(cli, &runtime);
+    // A call that hangs in a dead file system must not keep the process.
+    runtime.shutdown_timeout(HANGING);
+    outcome
+}
+
+fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
     let config = || Config::load(&cli.config, cli.kafka.as_deref());
     match cli.command {
         Command::Demo(args) => runtime.block_on(demo::run(args)),
-        Command::Keys { command: operate::Keys::Generate { file } } => operate::generate(&file),
+        Command::Keys { command: operate::Keys::Generate { file, demonstration } } => {
+            operate::generate(&file, demonstration)
+        }
         Command::Keys { command: operate::Keys::Rotate } => runtime.block_on(accounts::rotate(config()?)),
         Command::User { command } => runtime.block_on(accounts::user(config()?, command)),
         Command::ApiKey { command } => runtime.block_on(accounts::api_key(config()?, command)),
+        Command::Config { command } => {
+            runtime.block_on(check::run(&cli.config, cli.kafka.as_deref(), command))
+        }
         Command::Serve(args) => {
             let config = config()?;
             telemetry::start(&config.log)?;

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::serve::pool;
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use eventstore::keys::DEMONSTRATION;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,33 +42,39 @@ pub enum Kafka {
 #[derive(Subcommand)]
 pub enum Keys {
     /// Make a master key in a new file that only its owner can read.
-    Generate { file: PathBuf },
+    Generate {
+        file: PathBuf,
+        /// For a demonstration: what is made with such a key can be used as one alone.
+        #[arg(long)]
+        demonstration: bool,
+    },
     /// Make a new key for access tokens. It signs a minute from now; the old one verifies until its last token is over.
     Rotate,
 }
 
-pub fn generate(file: &Path) -> anyhow::Result<()> {
+pub fn generate(file: &Path, demonstration: bool) -> anyhow::Result<()> {
     let secret = eventstore::keys::random_secret()?;
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut new =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).with_context(
             || format!("{} can't be made (a key that exists is never replaced)", file.display()),
         )?;
-    writeln!(new, "{hex}")?;
+    let word = if demonstration { DEMONSTRATION } else { "" };
+    writeln!(new, "{word}{hex}")?;
     new.sync_all()?;
     println!("made {}; back it up apart from the database", file.display());
     Ok(())
 }
 
 pub async fn migrate(config: Config) -> anyhow::Result<()> {
-    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    let pool = pool(&config.database, CONNECTIONS).await?;
     eventstore::MIGRATOR.run(&pool).await.context("a migration failed")?;
     println!("the schema is up to date");
     Ok(())
 }
 
 pub async fn rebuild(config: Config, args: RebuildArgs) -> anyhow::Result<()> {
-    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    let pool = pool(&config.database, CONNECTIONS).await?;
     let bar = progress_bar("events")?;
     let models = projections::all();
     let rebuilt = projections::rebuild(&pool, &models, &args.model, |progress| {
@@ -85,7 +92,7 @@ pub async fn rebuild(config: Config, args: RebuildArgs) -> anyhow::Result<()> {
 
 pub async fn check_kafka(config: Config) -> anyhow::Result<()> {
     anyhow::ensure!(config.kafka.is_used(), "kafka.brokers is not set: events travel by Postgres alone");
-    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    let pool = pool(&config.database, CONNECTIONS).await?;
     let topics = kafka::Topics::new(config.kafka)?;
     let report = kafka::check(&pool, &topics, &projections::all(), eventstore::clock::now()).await?;
     for line in &report.found {
@@ -101,7 +108,7 @@ pub async fn check_kafka(config: Config) -> anyhow::Result<()> {
 }
 
 pub async fn dead_letters(config: Config, command: DeadLetters) -> anyhow::Result<()> {
-    let pool = pool(&config.database.url.0, CONNECTIONS).await?;
+    let pool = pool(&config.database, CONNECTIONS).await?;
     match command {
         DeadLetters::List { projection } => list(&pool, projection.as_deref()).await,
         DeadLetters::Replay { projection } => replay(&pool, projection.as_deref()).await,

@@ -1,6 +1,8 @@
-//! Starts the roles of a process, and ends them in order: no new work, what is in flight ends, at most 30 s.
+//! Starts the roles of a process.
 
-use crate::config::Config;
+use crate::config::{Config, Database};
+use crate::ending::{Ends, Running};
+use crate::metrics::{self, Metrics, Observed};
 use anyhow::Context;
 use clap::ValueEnum;
 use commands::{Commands, MailerNames};
@@ -15,14 +17,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use workers::dkim::Dkim;
 use workers::freezer::Freezer;
 use workers::mailers::{Mailer, Null, Outbox, OutboxIndex, Smtp};
 use workers::scheduler::Scheduler;
 use workers::sender::{Mailers, Sender, SenderSettings};
 
-const SHUTDOWN: Duration = Duration::from_secs(30);
 /// Of a process beside its connections to clients: to databases, brokers and mail servers, and mails that are written.
 const OTHER_FILES: usize = 1_024;
 const LINK_KEYS: &str = "preference";
@@ -52,16 +53,24 @@ pub enum Role {
     Importer,
 }
 
-pub async fn pool(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
-    eventstore::connect(url, max_connections).await.context("the database can't be reached (database.url)")
+impl Role {
+    /// As it is given to `--roles`.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+pub async fn pool(database: &Database, max_connections: u32) -> anyhow::Result<PgPool> {
+    let pool = eventstore::connect(database.options()?, max_connections).await;
+    pool.context("the database can't be reached (database.url)")
 }
 
 /// The write side over pools of its own.
 pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
     let master = Arc::new(config.master_key()?);
-    let url = &config.database.url.0;
-    let store = Store::new(pool(url, config.database.max_connections).await?, master);
-    let opt_outs = pool(url, config.database.opt_out_connections).await?;
+    let database = &config.database;
+    let store = Store::new(pool(database, database.max_connections).await?, master);
+    let opt_outs = pool(database, database.opt_out_connections).await?;
     let mailers = MailerNames { all: config.mailer_names(), default: config.send.mailer.clone() };
     Ok(Commands::new(store, opt_outs, config.timing(), mailers))
 }
@@ -72,54 +81,60 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let commands = commands(&config).await?;
     require_schema(&commands.store.pool).await?;
     let keys = Arc::new(link_keys(&commands.store).await?);
-    let stop = CancellationToken::new();
-    let mut running = JoinSet::new();
+    let mut running = Running::default();
+    let Ends { claims, answers, base } = running.ends.clone();
+    if let Some(listen) = config.metrics.listen()? {
+        let metrics = Metrics::start(listen, &roles, Observed::new(&commands)).await?;
+        let database = metrics::sampling_pool(config.database.options()?);
+        running.base("metrics", metrics.run(database, topics.is_some(), base.clone()));
+    }
     let sequencer = Sequencer::new(commands.store.clone());
     let wake = roles.contains(&Role::Sequencer).then(|| sequencer.head());
     if roles.contains(&Role::Sequencer) {
-        running.spawn(named("sequencer", infallible(sequencer.run(stop.clone()))));
+        running.base("sequencer", infallible(sequencer.run(base.clone())));
         let pool = commands.store.pool.clone();
-        running.spawn(named("maintenance", infallible(workers::maintenance::run(pool, stop.clone()))));
+        running.base("maintenance", infallible(workers::maintenance::run(pool, base.clone())));
     }
     if roles.contains(&Role::Relay)
         && let Some(topics) = topics.clone()
     {
         let relay = Relay { pool: commands.store.pool.clone(), topics, wake: wake.clone() };
-        running.spawn(named("relay", infallible(relay.run(stop.clone()))));
+        running.base("relay", infallible(relay.run(base.clone())));
     }
     if roles.contains(&Role::Projector) {
-        let projector = project(commands.store.pool.clone(), topics, wake, stop.clone());
-        running.spawn(named("projector", projector));
+        running.base("projector", project(commands.store.pool.clone(), topics, wake, base.clone()));
     }
     if roles.contains(&Role::Scheduler) {
         let freezer = Freezer::new(commands.clone(), config.send.page_size);
-        running.spawn(named("freezer", infallible(freezer.run(stop.clone()))));
-        let scheduler = Scheduler::new(commands.clone());
-        running.spawn(named("scheduler", infallible(scheduler.run(stop.clone()))));
+        running.front("freezer", infallible(freezer.run(claims.clone())));
+        running.front("scheduler", infallible(Scheduler::new(commands.clone()).run(claims.clone())));
     }
     if roles.contains(&Role::Importer) {
-        let importer = workers::importer::run(commands.clone(), stop.clone());
-        running.spawn(named("importer", infallible(importer)));
+        let importer = workers::importer::run(commands.clone(), claims.clone());
+        running.front("importer", infallible(importer));
     }
     if roles.contains(&Role::Sender) {
-        let mailers = mailers(&config, &stop, &mut running)?;
+        let mailers = mailers(&config, &mut running)?;
         let links = Links::new(&config.api.public_url);
         let sender = Sender::new(commands.clone(), mailers, keys.clone(), links, sender_settings(&config)?);
-        running.spawn(named("sender", infallible(sender.run(stop.clone()))));
+        running.front("sender", infallible(sender.run(claims.clone())));
     }
     if roles.contains(&Role::Api) {
         let listener = tokio::net::TcpListener::bind(config.api.listen).await;
         let listener =
             listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
-        let router = router(&config, &commands, keys, stop.clone())?;
+        let providers = providers(&config, &commands.store).await?;
+        let router = router(&config, &commands, keys, providers, claims, answers.clone())?;
+        running.base("refusals", infallible(commands.clone().record_refusals(base)));
         let connections = connections(&config);
-        running.spawn(named("refusals", infallible(commands.clone().record_refusals(stop.clone()))));
-        let stop = stop.clone();
-        running
-            .spawn(named("api", async move { Ok(api::serve(listener, router, connections, stop).await?) }));
+        running.front("api", async move { Ok(api::serve(listener, router, connections, answers).await?) });
+    }
+    for (name, file) in config.exposed_files() {
+        tracing::warn!("{name}: every user of this machine can reach {}", file.display());
     }
     tracing::info!(roles = ?roles, "started");
-    until_the_end(running, stop).await
+    let drain = if roles.contains(&Role::Api) { config.api.drain_seconds } else { 0 };
+    running.until_the_end(Duration::from_secs(drain)).await
 }
 
 /// Where Kafka carries the events.
@@ -150,60 +165,13 @@ async fn project(
     Ok(())
 }
 
-/// Ends with the first role that fails, or at a signal; then with all of them, or after 30 s.
-async fn until_the_end(
-    mut running: JoinSet<(&'static str, anyhow::Result<()>)>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut outcome = Ok(());
-    tokio::select! {
-        signal = signal() => {
-            signal?;
-            tracing::info!("stopping: what is in flight ends first");
-        }
-        ended = running.join_next() => outcome = ended_early(ended),
-    }
-    stop.cancel();
-    let drained = async { while running.join_next().await.is_some() {} };
-    if tokio::time::timeout(SHUTDOWN, drained).await.is_err() {
-        tracing::warn!("stopped with work in flight: it goes on where it was recorded at the next start");
-    }
-    outcome
-}
-
-type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;
-
-fn ended_early(ended: Option<Ended>) -> anyhow::Result<()> {
-    match ended {
-        None => Ok(()),
-        Some(Ok((role, outcome))) => outcome.with_context(|| format!("{role} ended")),
-        Some(Err(error)) => Err(error).context("a role died"),
-    }
-}
-
-async fn named(
-    role: &'static str,
-    work: impl Future<Output = anyhow::Result<()>>,
-) -> (&'static str, anyhow::Result<()>) {
-    (role, work.await)
-}
-
 async fn infallible(work: impl Future<Output = ()>) -> anyhow::Result<()> {
     work.await;
     Ok(())
 }
 
-async fn signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
+/// What the binary needs is there; there may be more.
+pub async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
     let applied: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
         .fetch_one(pool)
         .await
@@ -223,15 +191,12 @@ async fn link_keys(store: &Store) -> anyhow::Result<LinkKeys> {
     Ok(LinkKeys::new(keys.into_iter().map(key).collect())?)
 }
 
-fn mailers(
-    config: &Config,
-    stop: &CancellationToken,
-    running: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
-) -> anyhow::Result<Mailers> {
+fn mailers(config: &Config, running: &mut Running) -> anyhow::Result<Mailers> {
     let outbox = Outbox::open(&config.outbox)
         .with_context(|| format!("outbox.dir: {} can't be used", config.outbox.dir.display()))?;
-    let index = OutboxIndex::spawn(&outbox, stop.clone());
-    running.spawn(named("outbox index", async move { Ok(index.await?) }));
+    // It ends behind the sender, with the last mails in it.
+    let index = OutboxIndex::spawn(&outbox, running.ends.base.clone());
+    running.base("outbox index", async move { Ok(index.await?) });
     let mut mailers: Vec<Arc<dyn Mailer>> = vec![Arc::new(outbox)];
     if let Some(smtp) = &config.smtp {
         mailers.push(Arc::new(Smtp::new(smtp)?));
@@ -239,6 +204,7 @@ fn mailers(
     if let Some(null) = &config.null {
         mailers.push(Arc::new(Null::new(null)));
     }
+    mailers.iter().for_each(|mailer| workers::metrics::register(mailer.name()));
     Ok(mailers.into_iter().map(|mailer| (mailer.name().to_owned(), mailer)).collect())
 }
 
@@ -255,7 +221,15 @@ fn sender_settings(config: &Config) -> anyhow::Result<SenderSettings> {
         mail_host: host.context("send.from has no host")?,
         default_from,
         postal_address: config.postal_address(),
+        account_pages: config.account_pages(),
+        dkim: Dkim::new(&config.dkim)?,
     })
+}
+
+/// OpenID providers, with the keys of the cookie that their sign-ins wait in.
+async fn providers(config: &Config, store: &Store) -> anyhow::Result<api::Providers> {
+    let keys = service_keys::load(&store.pool, &store.master, api::OAUTH_STATE_KEYS).await?;
+    api::Providers::new(config.providers(), keys, &config.api.public_url).context("api.oauth")
 }
 
 /// Each connection is an open file, and the usual limit on those is 1,024.
@@ -285,6 +259,8 @@ fn router(
     config: &Config,
     commands: &Commands,
     link_keys: Arc<LinkKeys>,
+    providers: api::Providers,
+    leaving: CancellationToken,
     shutdown: CancellationToken,
 ) -> anyhow::Result<axum::Router> {
     let public_url: api::PublicUrl = config.api.public_url.parse().context("api.public_url")?;
@@ -295,6 +271,7 @@ fn router(
         commands: commands.clone(),
         link_keys,
         access_keys,
+        providers: Arc::new(providers),
         config: api::ApiConfig {
             postal_address: config.postal_address(),
             has_kafka: config.kafka.is_used(),
@@ -304,6 +281,7 @@ fn router(
             limits: config.api.limits.clone(),
             ..api::ApiConfig::new(public_url)
         },
+        leaving,
         shutdown,
     }))
 }

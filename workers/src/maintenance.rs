@@ -11,14 +11,28 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const FORGET_SESSIONS: &str = "DELETE FROM sessions WHERE session_id IN (
     SELECT session_id FROM sessions WHERE expires_at < now() - interval '7 days' LIMIT 10000)";
 
-/// Rotates the day partitions of idempotency keys and deletes old sessions, at once and each hour, until `stop`.
+/// Longer than any of their links is good for, and than their limits count.
+const FORGET_ACCOUNT_MAILS: &str = "DELETE FROM account_mails WHERE dispatch_id IN (
+    SELECT dispatch_id FROM account_mails WHERE requested_at < now() - interval '15 days' LIMIT 10000)";
+
+/// A state is refused for its age from then on.
+const FORGET_STATES: &str = "DELETE FROM oauth_states WHERE state_hash IN (
+    SELECT state_hash FROM oauth_states WHERE expires_at < now() LIMIT 10000)";
+
+/// Rotates the day partitions of idempotency keys and deletes what is over, at once and each hour, until `stop`.
 pub async fn run(pool: PgPool, stop: CancellationToken) {
     loop {
         if let Err(error) = sqlx::query("SELECT rotate_idempotency_keys()").execute(&pool).await {
             tracing::warn!(%error, "idempotency keys: rotation will be tried again");
         }
-        if let Err(error) = sqlx::query(FORGET_SESSIONS).execute(&pool).await {
-            tracing::warn!(%error, "old sessions: deletion will be tried again");
+        for (what, forget) in [
+            ("old sessions", FORGET_SESSIONS),
+            ("old mails of accounts", FORGET_ACCOUNT_MAILS),
+            ("states of sign-ins", FORGET_STATES),
+        ] {
+            if let Err(error) = sqlx::query(forget).execute(&pool).await {
+                tracing::warn!(%error, "{what}: deletion will be tried again");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}

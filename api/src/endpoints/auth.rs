@@ -3,6 +3,8 @@
 use crate::access::{Access, Kind, Routes, User};
 use crate::body::{Input, Unkept};
 use crate::context::Plain;
+use crate::endpoints::oauth::{self, ProviderLogin};
+use crate::input::fields::Fields;
 use crate::limits::{self, Account};
 use crate::personal::Opener;
 use crate::problem::ApiError;
@@ -11,11 +13,12 @@ use crate::tokens::{AccessClaims, LIFE_SECONDS};
 use crate::visit::Visitor;
 use axum::Json;
 use axum::extract::State;
-use commands::{Password, SignedIn};
+use axum::response::{IntoResponse, Response};
+use commands::{Context, Password, SignedIn};
 use domain::EmailAddress;
 use domain::access::Role;
 use domain::session::EndReason;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -30,16 +33,64 @@ pub(super) fn routes(app: &App) -> Routes {
         .add(Access::SignedIn, Kind::Secret, routes!(password))
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Login {
+/// With a password, or with what an OpenID provider sent the browser back with.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it documents a body")]
+enum Login {
+    Password(PasswordLogin),
+    Provider(ProviderLogin),
+}
+
+#[derive(Debug, ToSchema)]
+struct PasswordLogin {
     #[schema(example = "ana@example.com")]
     email: String,
     #[schema(example = "correct horse battery staple")]
     password: String,
 }
 
-impl Input for Login {}
+/// As it is read: which of the two it is meant to be is seen by its fields, so that an answer can name what is missing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoginFields {
+    email: Option<String>,
+    password: Option<String>,
+    provider: Option<String>,
+    code: Option<String>,
+    state: Option<String>,
+    iss: Option<String>,
+}
+
+impl Input for LoginFields {}
+
+impl LoginFields {
+    fn check(self) -> Result<Login, ApiError> {
+        let Self { email, password, provider, code, state, iss } = self;
+        let mut fields = Fields::default();
+        let is_provider = provider.is_some() || code.is_some() || state.is_some() || iss.is_some();
+        let login = if is_provider {
+            for (field, value) in [("email", email), ("password", password)] {
+                if value.is_some() {
+                    fields.fail(field, "does not go with provider, code and state");
+                }
+            }
+            Login::Provider(ProviderLogin {
+                provider: fields.needed("provider", provider),
+                code: fields.needed("code", code),
+                state: fields.needed("state", state),
+                iss,
+            })
+        } else {
+            Login::Password(PasswordLogin {
+                email: fields.needed("email", email),
+                password: fields.needed("password", password),
+            })
+        };
+        fields.check()?;
+        Ok(login)
+    }
+}
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +113,7 @@ struct NewPassword {
 impl Input for NewPassword {}
 
 #[derive(Serialize, ToSchema)]
-struct Tokens {
+pub(super) struct Tokens {
     /// A JWT for `Authorization: Bearer`.
     access_token: String,
     /// Good once, for the next pair. Keep it where no script reads it.
@@ -76,7 +127,7 @@ struct Tokens {
 }
 
 impl Tokens {
-    async fn of(app: &App, signed_in: SignedIn) -> Result<Json<Self>, ApiError> {
+    pub(super) async fn of(app: &App, signed_in: SignedIn) -> Result<Json<Self>, ApiError> {
         let SignedIn { user_id, session_id, roles, refresh_token } = signed_in;
         let claims = AccessClaims { user: user_id, session: session_id, roles };
         Ok(Json(Self {
@@ -100,27 +151,48 @@ struct Me {
 
 /// Sign in
 ///
-/// An unknown address and a wrong password are one answer.
+/// With a password: an unknown address and a wrong password are one answer. Or with the code and the state that an OpenID
+/// provider sent the browser back with, from the browser that began (`GET /auth/oauth/{provider}/start`): its cookie
+/// has to come along. Whatever the reason, a sign-in that is refused is one answer there, too.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login, responses(
     (status = 200, description = "Signed in.", body = Tokens),
-    (status = 401, description = "The address or the password is wrong.", body = crate::problem::Problem,
-        content_type = "application/problem+json")))]
+    (status = 401, description = "The address or the password is wrong; the sign-in at the provider is refused.",
+        body = crate::problem::Problem, content_type = "application/problem+json")))]
 async fn login(
     State(app): State<App>,
     visitor: Visitor,
-    call: Unkept<Login>,
+    headers: HeaderMap,
+    call: Unkept<LoginFields>,
+) -> Result<Response, ApiError> {
+    match call.body.check()? {
+        Login::Password(login) => {
+            let tokens = by_password(&app, &call.context, login, visitor).await?;
+            Ok(tokens.into_response())
+        }
+        Login::Provider(login) => {
+            limits::stranger(&app, visitor.client)?;
+            oauth::login(&app, &call.context, &headers, login, visitor.visit).await
+        }
+    }
+}
+
+async fn by_password(
+    app: &App,
+    context: &Context,
+    login: PasswordLogin,
+    visitor: Visitor,
 ) -> Result<Json<Tokens>, ApiError> {
-    let Login { email, password } = call.body;
+    let PasswordLogin { email, password } = login;
     let email = EmailAddress::parse(&email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
     let password = Password::given(password).map_err(|reason| ApiError::invalid("password", reason))?;
-    let held = limits::password(&app, visitor.client, Account::Address(&email)).await?;
-    let signed_in = app.commands.sign_in(&call.context, &email, password, visitor.visit).await?;
+    let held = limits::password(app, visitor.client, Account::Address(&email)).await?;
+    let signed_in = app.commands.sign_in(context, &email, password, visitor.visit).await?;
     drop(held);
     if let Err(error) = app.commands.remember_network(signed_in.user_id, visitor.client.network()).await {
         // The session stands.
         tracing::warn!(%error, "where a user signed in was not noted");
     }
-    Tokens::of(&app, signed_in).await
+    Tokens::of(app, signed_in).await
 }
 
 /// Get the next pair of tokens

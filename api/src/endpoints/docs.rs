@@ -62,9 +62,10 @@ async fn page() -> ([(HeaderName, HeaderValue); 1], Html<&'static str>) {
 }
 
 /// Get a file of the reference's page
-#[utoipa::path(get, path = "/docs/{file}", tag = "system", params(("file" = String, Path)),
-    responses((status = 200, description = "A style sheet, a script or a picture.", body = String,
-        content_type = "application/octet-stream")))]
+#[utoipa::path(get, path = "/docs/{file}", tag = "system", params(("file" = String, Path, example = "swagger-ui.css")),
+    responses((status = 200, description = "A style sheet, a script, a picture or a source map.", content(
+        (String = "text/css"), (String = "text/javascript"), (String = "text/html"), (String = "image/png"),
+        (String = "application/json"), (String = "application/octet-stream")))))]
 async fn file(Path(name): Path<String>) -> Result<Response, ApiError> {
     let found = utoipa_swagger_ui::serve(&name, CONFIG.clone()).map_err(|_| ApiError::Internal)?;
     let file = found.ok_or(ApiError::NotFound("file"))?;

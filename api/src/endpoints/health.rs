@@ -82,11 +82,14 @@ async fn live() -> Json<Live> {
 
 /// Tell whether requests can be served
 ///
-/// The database answers, and its schema is the one of this version. How far read models are behind is told and
+/// The database answers, its schema is the one of this version, and the process was not told to end. How far read models are behind is told and
 /// decides nothing.
 #[utoipa::path(get, path = "/health/ready", tag = "system",
     responses((status = 200, description = "They can.", body = Ready)))]
 async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
+    if app.leaving.is_cancelled() {
+        return Err(ApiError::Overloaded("this process is about to end"));
+    }
     let check = async {
         if !migrations_are_current(&app.pool).await? {
             return Err(ApiError::Overloaded("the database's schema is not the one of this version"));

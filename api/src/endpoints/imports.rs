@@ -5,7 +5,7 @@ use crate::body::{Bare, media_type};
 use crate::context;
 use crate::csv_rows;
 use crate::input::fields::Fields;
-use crate::input::params::{Ids, PageParams, Params, before, given, group, limit, word};
+use crate::input::params::{Ids, PageParams, Params, before, given, id, limit, word};
 use crate::input::position::Position;
 use crate::problem::ApiError;
 use crate::respond::{self, List};
@@ -60,7 +60,7 @@ impl ImportParams {
             Some("opted_out") => ImportedStatus::OptedOut,
             _ => ImportedStatus::Active,
         };
-        let group = group(&self.group)?;
+        let group = id("group", &self.group)?;
         let mut fields = Fields::default();
         let mut label = |field, text: &Option<String>| {
             given(text).map(|text| fields.line(field, text.to_owned(), LABEL_MAX_BYTES))

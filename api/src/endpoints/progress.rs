@@ -13,11 +13,22 @@ use domain::CampaignId;
 use domain::access::Scope;
 use projections::campaign_report;
 use std::convert::Infallible;
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app).query(Access::Scope(Scope::ReportsRead), routes!(progress))
+}
+
+/// One event of the stream.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
+struct ProgressEvent {
+    /// `progress` or `done`
+    event: String,
+    /// The report, as JSON.
+    data: String,
 }
 
 /// Follow a campaign's progress
@@ -26,7 +37,7 @@ pub(super) fn routes(app: &App) -> Routes {
 /// and ends the stream. A comment shows every 15 seconds that the stream lives. A stream that ends without `done`
 /// (after ten minutes, or because the server stops) is to be opened again.
 #[utoipa::path(get, path = "/emails/{id}/progress", tag = "emails", params(("id" = Uuid, Path)),
-    responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream",
+    responses((status = 200, description = "The stream.", body = ProgressEvent, content_type = "text/event-stream",
         example = "event: progress\ndata: {\"planned\":2000,\"pending\":1500,\"accepted\":500}\n\n")))]
 async fn progress(
     State(app): State<App>,

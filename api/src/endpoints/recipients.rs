@@ -1,7 +1,7 @@
 //! What became of everybody whom a campaign was to reach: as JSON by pages, as CSV in one piece.
 
 use crate::access::{Access, Principal, Routes};
-use crate::csv_rows;
+use crate::csv_rows::{self, prefers_csv};
 use crate::input::params::{Ids, Params, given, slice, word};
 use crate::input::position::{Models, Position};
 use crate::personal::Opener;
@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::access::Scope;
 use domain::{CampaignId, SubscriberId};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use projections::recipients::{self, Pages, Recipient, RecipientState};
 use projections::{CampaignReport, Recipients, Subscribers, campaign_report};
 use serde::{Deserialize, Serialize};
@@ -110,13 +110,6 @@ async fn list(
 
 fn no_such_state() -> ApiError {
     ApiError::invalid("state", "is not one of pending, accepted, suppressed, rejected, unknown, cancelled")
-}
-
-/// The first media type in `Accept` that we have decides.
-fn prefers_csv(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut types = accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim);
-    types.find(|name| ["text/csv", "application/json", "*/*"].contains(name)) == Some("text/csv")
 }
 
 async fn open(app: &App, rows: Vec<Recipient>) -> Result<Vec<RecipientView>, ApiError> {

@@ -57,7 +57,9 @@ struct StatusAnswer {
 /// Sets or replaces the time of a draft or a scheduled campaign. Who is in its group at that time is its audience;
 /// an empty one completes it with `planned: 0` and the reason `empty_audience`.
 #[utoipa::path(post, path = "/schedule", tag = "emails", request_body = Schedule,
-    responses((status = 202, description = "It is scheduled.", body = Scheduled)))]
+    responses((status = 202, description = "It is scheduled.", body = Scheduled),
+        (status = 404, description = "The campaign is not known.", body = crate::problem::Problem,
+            content_type = "application/problem+json")))]
 async fn schedule(State(app): State<App>, call: Call<Schedule>) -> Result<Response, ApiError> {
     let Schedule { campaign_id, datetime } = call.body;
     let scheduled = app.commands.schedule_campaign(&call.context, campaign_id, datetime.0);

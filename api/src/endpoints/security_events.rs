@@ -47,6 +47,9 @@ struct SecurityEvent {
     scopes: Option<Vec<Scope>>,
     /// Of a key.
     name: Option<String>,
+    /// Of an identity that was linked: the OpenID provider, by its name here.
+    #[schema(example = "company")]
+    provider: Option<String>,
     #[schema(value_type = Option<String>, example = "wrong_password")]
     refusal: Option<Refusal>,
     /// How many failed sign-ins of one network a `SignInsFailed` stands for, beside those that have events of their own.
@@ -70,22 +73,27 @@ impl SecurityEvent {
             request_id: kept("request_id"),
             ..Self::default()
         };
-        match event.aggregate_type.as_str() {
+        let visit = match event.aggregate_type.as_str() {
             "user" => view.tell_of_user(decode::<User>(event)?),
-            "session" => {
-                let visit = view.tell_of_session(decode::<Session>(event)?);
-                view.tell_of_visit(opener, subject(event)?, visit)?;
-            }
+            "session" => view.tell_of_session(decode::<Session>(event)?),
             _ => view.tell_of_key(decode::<ApiKey>(event)?),
-        }
+        };
+        view.tell_of_visit(opener, subject(event)?, visit)?;
         Ok(view)
     }
 
-    fn tell_of_user(&mut self, event: UserEvent) {
+    fn tell_of_user(&mut self, event: UserEvent) -> Visit {
         match event {
             UserEvent::Added { roles, .. } | UserEvent::RolesChanged { roles } => self.roles = Some(roles),
-            UserEvent::PasswordSet {} | UserEvent::Disabled {} | UserEvent::Enabled {} => {}
+            UserEvent::IdentityLinked { provider, .. } => self.provider = Some(provider),
+            UserEvent::InvitationAccepted { visit } | UserEvent::PasswordReset { visit } => return visit,
+            UserEvent::PasswordSet {}
+            | UserEvent::Invited {}
+            | UserEvent::IdentitiesUnlinked {}
+            | UserEvent::Disabled {}
+            | UserEvent::Enabled {} => {}
         }
+        Visit::default()
     }
 
     fn tell_of_session(&mut self, event: SessionEvent) -> Visit {
@@ -102,6 +110,10 @@ impl SecurityEvent {
                 self.count = Some(count);
                 visit
             }
+            SessionEvent::ResetRequested { user_id, visit } => {
+                self.user_id = user_id;
+                visit
+            }
             SessionEvent::Refreshed { visit } | SessionEvent::ReuseDetected { visit } => visit,
             SessionEvent::Ended { reason } => {
                 self.end_reason = Some(reason);
@@ -110,20 +122,21 @@ impl SecurityEvent {
         }
     }
 
-    fn tell_of_visit(&mut self, opener: &Opener, session: Uuid, visit: Visit) -> Result<(), ApiError> {
+    fn tell_of_visit(&mut self, opener: &Opener, subject: Uuid, visit: Visit) -> Result<(), ApiError> {
         let open = |field, value: Option<Personal>| {
-            value.map(|value| opener.open(session, field, &value)).transpose()
+            value.map(|value| opener.open(subject, field, &value)).transpose()
         };
         self.source_address = open("source_address", visit.source_address)?;
         self.user_agent = open("user_agent", visit.user_agent)?;
         Ok(())
     }
 
-    fn tell_of_key(&mut self, event: ApiKeyEvent) {
+    fn tell_of_key(&mut self, event: ApiKeyEvent) -> Visit {
         match event {
             ApiKeyEvent::Made { name, scopes, .. } => (self.name, self.scopes) = (Some(name), Some(scopes)),
             ApiKeyEvent::Revoked {} => {}
         }
+        Visit::default()
     }
 }
 
@@ -134,20 +147,17 @@ fn subject(event: &LogEvent) -> Result<Uuid, ApiError> {
 
 /// List security events
 ///
-/// Sign-ins and their failures, refreshes, reuse of spent tokens, changed roles and passwords, keys made and revoked. An
-/// event is here once it has its position in the log, a moment after it happened.
+/// Sign-ins and their failures, refreshes, reuse of spent tokens, changed roles and passwords, invitations, links to reset a
+/// password, identities at OpenID providers, keys made and revoked. An event is here once it has its position in the log, a moment after it happened.
 #[utoipa::path(get, path = "/audit/security-events", tag = "audit", params(PageParams),
-    responses((status = 200, description = "Newest first.", body = List<SecurityEvent>),
-        (status = 422, description = "Some parameters cannot be taken.", body = crate::problem::Problem,
-            content_type = "application/problem+json")))]
+    responses((status = 200, description = "Newest first.", body = List<SecurityEvent>)))]
 async fn list(
     State(app): State<App>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<List<SecurityEvent>>, ApiError> {
     let page = security_events::list(&app.pool, slice(&page.limit, &page.cursor)?).await?;
-    let sessions = page.items.iter().filter(|event| event.aggregate_type == "session");
-    let sessions = sessions.map(subject).collect::<Result<Vec<_>, _>>()?;
-    let opener = Opener::of(&app, &sessions).await?;
+    let subjects = page.items.iter().map(subject).collect::<Result<Vec<_>, _>>()?;
+    let opener = Opener::of(&app, &subjects).await?;
     let items = page.items.iter().map(|event| SecurityEvent::of(&opener, event)).collect::<Result<_, _>>()?;
     Ok(Json(List { items, next_cursor: page.next_cursor.map(|cursor| cursor.to_string()) }))
 }

@@ -4,7 +4,7 @@ use crate::access::{Access, Routes};
 use crate::body::{Call, Input};
 use crate::context::once;
 use crate::input::fields::Fields;
-use crate::input::params::{Ids, Params, given, group, slice, word};
+use crate::input::params::{Ids, Params, given, id, slice, word};
 use crate::input::position::{self, Models, Position};
 use crate::input::timestamp::Timestamp;
 use crate::personal::Opener;
@@ -200,7 +200,7 @@ async fn list(
 ) -> Result<Json<List<SubscriberView>>, ApiError> {
     let slice = slice(&params.limit, &params.cursor)?;
     let status = word("status", &params.status, STATUSES)?.map(str::to_owned);
-    let filter = Filter { group: group(&params.group)?, status };
+    let filter = Filter { group: id("group", &params.group)?, status };
     let email = given(&params.email).map(EmailAddress::parse).transpose();
     let email = email.map_err(|error| ApiError::invalid("email", error.to_string()))?;
     position.wait(&app, MODELS).await?;

@@ -1,34 +1,31 @@
-//! Opting out: the link's page, its button, one click in a mail program (RFC 8058), and JSON.
+//! Opting out: one click in a mail program (RFC 8058), JSON, and the forms of our own page.
 
-use crate::access::{Access, Kind, Routes};
+use crate::access::{Access, Routes};
 use crate::body::{self, Input, is_json};
 use crate::config::FORM_MAX_BYTES;
 use crate::context;
-use crate::endpoints::preferences::{GROUPS_MAX, Loaded};
+use crate::endpoints::preference_page;
+use crate::endpoints::preferences::GROUPS_MAX;
 use crate::input::json;
-use crate::pages::{self, Choice};
-use crate::problem::ApiError;
+use crate::problem::{ApiError, Problem};
 use crate::reader::Reader;
 use crate::respond;
 use crate::state::App;
 use axum::body::Body;
 use axum::extract::{Form, FromRequest, Multipart, Request, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use commands::{Context, FieldError, OptOut};
 use domain::consent::{Channel, Scope};
 use domain::group::Group;
 use eventstore::Done;
 use http::request::Parts;
-use http::{HeaderMap, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(super) fn routes(app: &App) -> Routes {
-    Routes::new(app)
-        .add(Access::PreferenceLink, Kind::Plain, routes!(page))
-        .command(Access::PreferenceLink, routes!(post))
+    Routes::new(app).command(Access::PreferenceLink, routes!(post))
 }
 
 /// `{"global": true}`, or the groups to opt out of.
@@ -51,50 +48,6 @@ struct OneClickForm {
     list_unsubscribe: String,
 }
 
-/// Show the unsubscribe page
-///
-/// Changes nothing.
-#[utoipa::path(get, path = "/emails/unsubscribe", tag = "preferences",
-    responses((status = 200, description = "The page: one button.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link does not work: a page that says what to do.", body = String,
-            content_type = "text/html")))]
-async fn page(State(app): State<App>, reader: Reader) -> Response {
-    let shown = async {
-        let loaded = Loaded::of(&app, reader.claims.subscriber).await?;
-        let choice = choice(&app, &reader, &loaded).await?;
-        let subscriber = &loaded.subscriber;
-        let is_out = |group| subscriber.groups.get(&group) == Some(&None);
-        Ok(match subscriber.global_opt_out || reader.claims.group.is_some_and(is_out) {
-            true => pages::unsubscribed(&choice),
-            false => pages::unsubscribe(&choice),
-        })
-    };
-    shown.await.unwrap_or_else(as_page)
-}
-
-/// What the page shows. An old link shows nobody's address.
-async fn choice(app: &App, reader: &Reader, loaded: &Loaded) -> Result<Choice, ApiError> {
-    let masked = match reader.is_trusted() {
-        true => Some(loaded.email_masked(app, reader.claims.subscriber).await?),
-        false => None,
-    };
-    let group = match reader.claims.group {
-        None => None,
-        Some(id) => Some(match loaded.groups.get(&id) {
-            Some(name) => name.clone(),
-            None => eventstore::load::<Group>(app.commands.opt_out_pool(), id).await?.aggregate.name,
-        }),
-    };
-    Ok(Choice { reader: masked.filter(|masked| !masked.is_empty()), group })
-}
-
-fn as_page(error: ApiError) -> Response {
-    match error {
-        ApiError::NotFound(_) => pages::bad_link(error),
-        other => pages::failed(other),
-    }
-}
-
 /// Opt out
 ///
 /// As JSON: of everything or of some groups. As a form with `List-Unsubscribe=One-Click`, urlencoded or multipart,
@@ -107,7 +60,13 @@ fn as_page(error: ApiError) -> Response {
     responses((status = 204, description = "Of JSON: they are opted out."),
         (status = 200, description = "Of one click: they are opted out.", body = String, content_type = "text/plain"),
         (status = 303, description = "Of our page's form: back to the page, which shows the result."),
-        (status = 403, description = "A form that is not from our page.", body = String, content_type = "text/html")))]
+        (status = 401, description = "The link does not work: of a form, a page that says what to do.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 403, description = "A form that is not from our page.", body = String, content_type = "text/html"),
+        (status = 404, description = "The reader is not known: of our page's form, the same page.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 503, description = "Not available now: of our page's form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn post(State(app): State<App>, reader: Reader, request: Request) -> Result<Response, ApiError> {
     match body::media_type(request.headers()).as_str() {
         _ if is_json(request.headers()) => by_json(&app, reader, request).await,
@@ -152,26 +111,18 @@ async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
 
 async fn by_form(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
     let (parts, bytes) = whole(app, request, FORM_MAX_BYTES).await?;
+    let fields = fields(&parts, bytes).await?;
+    if !is_one_click(&fields) {
+        return Ok(preference_page::pressed(app, reader, &parts, &fields).await);
+    }
     // Nothing that a header says keeps a form from opting out.
     let context = context::plain(&parts);
-    let scope = reader.claims.group.map_or(Scope::Global, |group| Scope::Groups(vec![group]));
-    if is_one_click(&parts, bytes).await? {
-        let done = opt_out(app, &context, reader, scope, Channel::OneClick).await?;
-        return Ok(respond::with_position("You are unsubscribed.\n".into_response(), &done.position));
-    }
-    if !is_from_our_page(app, &parts.headers) {
-        return Ok(pages::foreign_form());
-    }
-    // The token of the link, which the page's own address has.
-    let back = crate::access::query_token(&parts.uri).map(|token| app.links.unsubscribe_url(&token));
-    let back = back.unwrap_or_else(|| app.config.public_url.join("/emails/unsubscribe"));
-    Ok(match opt_out(app, &context, reader, scope, Channel::PreferencePage).await {
-        Ok(done) => respond::with_position(Redirect::to(&back).into_response(), &done.position),
-        Err(error) => as_page(error),
-    })
+    let scope = reader.scope();
+    let done = opt_out(app, &context, reader, scope, Channel::OneClick).await?;
+    Ok(respond::with_position("You are unsubscribed.\n".into_response(), &done.position))
 }
 
-async fn opt_out(
+pub(super) async fn opt_out(
     app: &App,
     context: &Context,
     reader: Reader,
@@ -190,29 +141,25 @@ async fn whole(app: &App, request: Request, max_bytes: usize) -> Result<(Parts, 
 }
 
 /// Whether the form says `List-Unsubscribe=One-Click` (RFC 8058 section 3.2).
-async fn is_one_click(parts: &Parts, bytes: Vec<u8>) -> Result<bool, ApiError> {
-    let is = |name: &str, value: &str| name == "List-Unsubscribe" && value.trim() == "One-Click";
+fn is_one_click(fields: &[(String, String)]) -> bool {
+    fields.iter().any(|(name, value)| name == "List-Unsubscribe" && value.trim() == "One-Click")
+}
+
+/// A form's fields, in either encoding.
+async fn fields(parts: &Parts, bytes: Vec<u8>) -> Result<Vec<(String, String)>, ApiError> {
     let malformed = || ApiError::Malformed("the body is not the form that its type says".to_owned());
     let mut request = Request::new(Body::from(bytes));
     *request.method_mut() = parts.method.clone();
     *request.headers_mut() = parts.headers.clone();
     if body::media_type(&parts.headers) != "multipart/form-data" {
-        let Form(fields) =
-            Form::<Vec<(String, String)>>::from_request(request, &()).await.map_err(|_| malformed())?;
-        return Ok(fields.iter().any(|(name, value)| is(name, value)));
+        let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
+        return form.map(|Form(fields)| fields).map_err(|_| malformed());
     }
     let mut form = Multipart::from_request(request, &()).await.map_err(|_| malformed())?;
+    let mut fields = Vec::new();
     while let Some(field) = form.next_field().await.map_err(|_| malformed())? {
         let name = field.name().unwrap_or_default().to_owned();
-        if is(&name, &field.text().await.map_err(|_| malformed())?) {
-            return Ok(true);
-        }
+        fields.push((name, field.text().await.map_err(|_| malformed())?));
     }
-    Ok(false)
-}
-
-/// By `Origin`, which browsers send with every form; by `Referer` where there is none.
-fn is_from_our_page(app: &App, headers: &HeaderMap) -> bool {
-    let source = headers.get(header::ORIGIN).or_else(|| headers.get(header::REFERER));
-    source.and_then(|value| value.to_str().ok()).is_some_and(|url| app.config.public_url.is_same_origin(url))
+    Ok(fields)
 }

@@ -1,7 +1,7 @@
 //! Users: who may sign in, and what for.
 
 use crate::access::{Access, Routes};
-use crate::body::{Call, Input};
+use crate::body::{Bare, Call, Input};
 use crate::context::once;
 use crate::input::fields::Fields;
 use crate::input::params::{Ids, PageParams, Params, before, limit};
@@ -27,6 +27,8 @@ pub(super) fn routes(app: &App) -> Routes {
         .query(Access::Admin, routes!(list))
         .query(Access::Admin, routes!(get))
         .command(Access::Admin, routes!(change))
+        .command(Access::Admin, routes!(invite))
+        .command(Access::Admin, routes!(unlink))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -37,9 +39,9 @@ struct NewUserBody {
     /// `admin`, `marketer`, `analyst`, `auditor`.
     #[schema(example = json!(["marketer"]))]
     roles: Vec<String>,
-    /// At least 12 characters.
+    /// At least 12 characters. Without one they get an invitation by mail, good for 7 days.
     #[schema(example = "correct horse battery staple")]
-    password: String,
+    password: Option<String>,
 }
 
 impl Input for NewUserBody {}
@@ -50,12 +52,11 @@ impl NewUserBody {
         let email = EmailAddress::parse(&self.email);
         let email = email.map_err(|error| fields.fail("email", error.to_string())).ok();
         let roles = roles(&mut fields, &self.roles);
-        let password = Password::new(self.password).map_err(|reason| fields.fail("password", reason)).ok();
+        let password = self.password.map(Password::new).transpose();
+        let password = password.map_err(|reason| fields.fail("password", reason)).ok().flatten();
         fields.check()?;
-        match (email, password) {
-            (Some(email), Some(password)) => Ok(NewUser { email, roles, password }),
-            _ => Err(ApiError::Internal),
-        }
+        let email = email.ok_or(ApiError::Internal)?;
+        Ok(NewUser { email, roles, password })
     }
 }
 
@@ -115,6 +116,9 @@ impl UserView {
 }
 
 /// Create a user
+///
+/// With a password, or with an invitation to choose one. Who comes from an OpenID provider with the same, verified address is
+/// this user, too.
 #[utoipa::path(post, path = "/users", tag = "users", request_body = NewUserBody,
     responses((status = 201, description = "They may sign in.", body = UserCreated)))]
 async fn create(State(app): State<App>, call: Call<NewUserBody>) -> Result<Response, ApiError> {
@@ -166,6 +170,35 @@ async fn change(
     let done = once(&app, &call.context, app.commands.change_user(&call.context, id, patch)).await?;
     let now = load(&app, id).await?;
     Ok(respond::changed(&done, Some(now), ("user_id", id)))
+}
+
+/// Invite a user once more
+///
+/// Who has not chosen a password yet gets another mail; the link of the one before is over. Three an hour at the most.
+#[utoipa::path(post, path = "/users/{id}/invitation", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 202, description = "It will be sent.", body = UserCreated),
+        (status = 409, description = "They have a password, are disabled, or were invited often enough.",
+            body = crate::problem::Problem, content_type = "application/problem+json")))]
+async fn invite(
+    State(app): State<App>,
+    Ids(id): Ids<UserId>,
+    Bare(context): Bare,
+) -> Result<Response, ApiError> {
+    Ok(respond::accepted(once(&app, &context, app.commands.invite_again(&context, id)).await?))
+}
+
+/// Unlink a user's identity
+///
+/// What they are at an OpenID provider is nobody any more. The next sign-in there links them anew, by their address.
+#[utoipa::path(delete, path = "/users/{id}/identities", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "They have none.")))]
+async fn unlink(
+    State(app): State<App>,
+    Ids(id): Ids<UserId>,
+    Bare(context): Bare,
+) -> Result<Response, ApiError> {
+    let done = once(&app, &context, app.commands.unlink_identities(&context, id)).await?;
+    Ok(respond::no_content(&done))
 }
 
 async fn load(app: &App, id: UserId) -> Result<(i64, UserView), ApiError> {

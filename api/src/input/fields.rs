@@ -11,6 +11,14 @@ impl Fields {
         self.0.push(FieldError { field: field.to_owned(), reason: reason.into() });
     }
 
+    /// What has to be there. Empty where it is not, which nobody sees: the check fails.
+    pub fn needed(&mut self, field: &str, text: Option<String>) -> String {
+        text.unwrap_or_else(|| {
+            self.fail(field, "is missing");
+            String::new()
+        })
+    }
+
     /// One line of text, trimmed, that says something.
     pub fn line(&mut self, field: &str, text: String, max_bytes: usize) -> String {
         let text = self.optional_line(field, text, max_bytes);

@@ -1,9 +1,10 @@
 //! Paths and query strings.
 
 use super::json::field_error;
+use super::timestamp;
 use crate::problem::ApiError;
 use axum::extract::{FromRequestParts, Path, Query};
-use domain::GroupId;
+use chrono::{DateTime, Utc};
 use http::request::Parts;
 use projections::{Cursor, Slice};
 use serde::Deserialize;
@@ -72,11 +73,13 @@ pub(crate) fn limit(limit: &Option<String>) -> Result<i64, ApiError> {
     number.ok_or_else(|| ApiError::invalid("limit", format!("is not a number from 1 to {LIMIT_MAX}")))
 }
 
-pub(crate) fn slice(of: &Option<String>, cursor: &Option<String>) -> Result<Slice, ApiError> {
-    let limit = limit(of)?;
+pub(crate) fn cursor(cursor: &Option<String>) -> Result<Option<Cursor>, ApiError> {
     let cursor = given(cursor).map(str::parse::<Cursor>).transpose();
-    let cursor = cursor.map_err(|_| ApiError::invalid("cursor", "is not a cursor that a list gave"))?;
-    Ok(Slice::new(cursor, limit))
+    cursor.map_err(|_| ApiError::invalid("cursor", "is not a cursor that a list gave"))
+}
+
+pub(crate) fn slice(of: &Option<String>, at: &Option<String>) -> Result<Slice, ApiError> {
+    Ok(Slice::new(cursor(at)?, limit(of)?))
 }
 
 /// For lists by falling id: the last page's last.
@@ -85,9 +88,15 @@ pub(crate) fn before(cursor: &Option<String>) -> Result<Option<Uuid>, ApiError> 
     before.map_err(|_| ApiError::invalid("cursor", "is not a cursor that a list gave"))
 }
 
-pub(crate) fn group(group: &Option<String>) -> Result<Option<GroupId>, ApiError> {
-    let id = given(group).map(Uuid::try_parse).transpose();
-    id.map_err(|_| ApiError::invalid("group", "is not the id of a group"))
+/// Of a group, a campaign.
+pub(crate) fn id(field: &str, value: &Option<String>) -> Result<Option<Uuid>, ApiError> {
+    let id = given(value).map(Uuid::try_parse).transpose();
+    id.map_err(|_| ApiError::invalid(field, "is not an id"))
+}
+
+pub(crate) fn time(field: &str, value: &Option<String>) -> Result<Option<DateTime<Utc>>, ApiError> {
+    let Some(text) = given(value) else { return Ok(None) };
+    timestamp::parse(text).map(Some).ok_or_else(|| ApiError::invalid(field, timestamp::EXPECTED))
 }
 
 /// One of a few words.

@@ -4,6 +4,10 @@ use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Deserializer, de::Error};
 use utoipa::ToSchema;
 
+/// What is said of anything else.
+pub(super) const EXPECTED: &str =
+    "is not a time of RFC 3339 with an offset, such as 2026-12-24T18:00:00+01:00";
+
 /// A time with an offset (RFC 3339).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, format = DateTime, example = "2026-12-24T18:00:00+01:00")]
@@ -12,14 +16,12 @@ pub(crate) struct Timestamp(pub DateTime<Utc>);
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse(&text).map(Self).ok_or_else(|| {
-            D::Error::custom("is not a time of RFC 3339 with an offset, such as 2026-12-24T18:00:00+01:00")
-        })
+        parse(&text).map(Self).ok_or_else(|| D::Error::custom(EXPECTED))
     }
 }
 
 /// What Postgres keeps: microseconds. A leap second is the next second's first.
-fn parse(text: &str) -> Option<DateTime<Utc>> {
+pub(super) fn parse(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     // RFC 3339 has four digits for a year, in UTC as well.
     DateTime::from_timestamp_micros(time.timestamp_micros()).filter(|time| (0..=9999).contains(&time.year()))

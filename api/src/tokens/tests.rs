@@ -2,7 +2,11 @@
 
 use super::claims::{AccessClaims, LIFE_SECONDS, TokenError};
 use super::ring::Ring;
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine};
 use domain::access::Role;
 use eventstore::clock;
@@ -50,10 +54,13 @@ fn without(mut object: Value, name: &str) -> Value {
     object
 }
 
+fn message(header: &Value, claims: &Value) -> String {
+    format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
+}
+
 /// Signed with the ring's own key, whatever it says.
 fn signed(header: &Value, claims: &Value) -> String {
-    let part = |json: &Value| BASE64.encode(json.to_string());
-    let message = format!("{}.{}", part(header), part(claims));
+    let message = message(header, claims);
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let signature = BASE64.encode(pair.sign(message.as_bytes()).as_ref());
     format!("{message}.{signature}")
@@ -75,17 +82,58 @@ fn the_tests_own_tokens_pass_before_they_are_changed() {
     assert_eq!(verify(&header_json(), &claims_json()).unwrap(), claims());
 }
 
+/// `none` in upper and lower case, letter by letter.
+fn spellings_of_none() -> impl Iterator<Item = String> {
+    (0..16).map(|upper| {
+        let spelled = |(place, letter): (usize, char)| match upper >> place & 1 {
+            0 => letter,
+            _ => letter.to_ascii_uppercase(),
+        };
+        "none".chars().enumerate().map(spelled).collect()
+    })
+}
+
 #[test]
 fn no_algorithm_but_ours_passes() {
-    let algorithms = ["none", "None", "NONE", "nOnE", "", "HS256", "RS256", "ES256", "PS256", "eddsa"];
-    for alg in algorithms {
-        let header = with(header_json(), "alg", json!(alg));
-        let token = signed(&header, &claims_json());
-        let unsigned = format!("{}.", token.rsplit_once('.').unwrap().0);
-        for token in [token, unsigned] {
+    let others = ["", " none", "none ", "no\u{0}ne", "HS256", "RS256", "ES256", "PS256", "eddsa", "EdDSA "];
+    let names = spellings_of_none().chain(others.map(str::to_owned)).map(Value::from);
+    let no_names = [Value::Null, json!(0), json!(["EdDSA"]), json!({ "alg": "EdDSA" })];
+    for alg in names.chain(no_names) {
+        let token = signed(&with(header_json(), "alg", alg.clone()), &claims_json());
+        let message = token.rsplit_once('.').unwrap().0;
+        for token in [token.clone(), format!("{message}."), message.to_owned()] {
             assert!(ring().verify(ISSUER, &token).is_err(), "{alg}");
         }
     }
+}
+
+/// Each by a key of the attacker's own that the token brings along, as a set's key or as an address to fetch it from.
+#[test]
+fn good_signatures_of_other_algorithms_are_none() {
+    let es256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let rs256 = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let random = SystemRandom::new();
+    let by_es256 = |message: &[u8]| es256.sign(&random, message).unwrap().as_ref().to_vec();
+    let by_rs256 = |message: &[u8]| {
+        let mut signature = vec![0; rs256.public_modulus_len()];
+        rs256.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
+        signature
+    };
+    // Uncompressed: a byte, then both coordinates.
+    let point = es256.public_key().as_ref();
+    let jwk = json!({ "kty": "EC", "crv": "P-256", "x": BASE64.encode(&point[1..33]), "y": BASE64.encode(&point[33..]) });
+    let refused = |alg: &str, sign: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let plain = with(header_json(), "alg", json!(alg));
+        let brought = with(plain.clone(), "jwk", jwk.clone());
+        let fetched = with(plain.clone(), "jku", json!("https://evil.example/keys"));
+        for header in [plain, brought, fetched] {
+            let message = message(&header, &claims_json());
+            let token = format!("{message}.{}", BASE64.encode(sign(message.as_bytes())));
+            assert!(matches!(ring().verify(ISSUER, &token), Err(TokenError::WrongKind)), "{header}");
+        }
+    };
+    refused("ES256", &by_es256);
+    refused("RS256", &by_rs256);
 }
 
 /// The public key as the secret of an HMAC: the classic confusion of algorithms.
@@ -94,8 +142,7 @@ fn the_public_key_is_no_secret_of_hs256() {
     let jwk = serde_json::to_value(&ring().jwks()[0]).unwrap();
     let public = BASE64.decode(jwk["x"].as_str().unwrap()).unwrap();
     let header = with(header_json(), "alg", json!("HS256"));
-    let message =
-        format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims_json().to_string()));
+    let message = message(&header, &claims_json());
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &public);
     let tag = aws_lc_rs::hmac::sign(&secret, message.as_bytes());
     let token = format!("{message}.{}", BASE64.encode(tag.as_ref()));

@@ -66,3 +66,13 @@ async fn without_a_database_it_lives_and_is_not_ready(pool: PgPool) {
     assert_eq!(list.header("retry-after"), "1");
     assert!(!list.text().contains("pool"), "{}", list.text());
 }
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_process_that_is_about_to_end_lives_and_is_not_ready(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    app.leaving.cancel();
+    let answer = app.get("/health/ready").anonymous().send().await;
+    answer.problem(503);
+    app.get("/health/live").anonymous().send().await.ok(200);
+    app.get("/groups").send().await.ok(200);
+}

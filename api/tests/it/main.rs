@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+mod account_links;
+mod audit;
 mod auth;
 mod bodies;
 mod compression;
@@ -14,8 +16,10 @@ mod groups;
 mod health;
 mod idempotency;
 mod imports;
+mod kinds;
 mod limits;
 mod logs;
+mod oauth;
 mod one_click;
 mod openapi;
 mod page;
@@ -24,11 +28,15 @@ mod preferences;
 mod progress;
 mod proxies;
 mod recipients;
+mod reference;
 mod refresh;
 mod seed;
 mod server;
+mod set_by_us;
+mod sql;
 mod subscribers;
 mod support;
 mod templates;
 mod test_mail;
+mod timing;
 mod users;

@@ -2,6 +2,8 @@
 
 use crate::support::{Answer, ORIGIN, TestApp};
 use axum::http::Method;
+use eventstore::clock;
+use mail::links::PreferenceClaims;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -29,8 +31,8 @@ async fn looking_changes_nothing(pool: PgPool) {
     for _ in 0..3 {
         let page = app.get(&path).anonymous().send().await.ok(200);
         check_page(&page);
-        assert_eq!(page.text().matches("<button").count(), 1);
-        assert!(page.text().contains("Tom &amp; &lt;b&gt;Jerry"), "{}", page.text());
+        assert_eq!(page.text().matches("<button").count(), 2, "the group, and everything");
+        assert!(page.text().contains("Tom &#38; &#60;b&#62;Jerry"), "{}", page.text());
         assert!(page.text().contains("r•••@example.com"));
         assert!(!page.text().contains("token="), "the page holds no token");
         let head = app.call(Method::HEAD, &path).anonymous().send().await.ok(200);
@@ -48,7 +50,7 @@ async fn the_button_opts_out_and_leads_back_to_the_result(pool: PgPool) {
     assert_eq!(pressed.header("location"), format!("{ORIGIN}{path}"));
     let page = app.get(&path).anonymous().send().await.ok(200);
     check_page(&page);
-    assert!(page.text().contains("You are unsubscribed") && !page.text().contains("<button"));
+    assert!(page.text().contains("You are unsubscribed.") && page.text().contains("Subscribe again"));
     // Pressed again, by a browser that tells the referrer alone.
     let referer = format!("{ORIGIN}{path}");
     app.post(&path).anonymous().header("referer", &referer).form("").send().await.ok(303);
@@ -59,6 +61,114 @@ async fn the_button_opts_out_and_leads_back_to_the_result(pool: PgPool) {
     .await
     .unwrap();
     assert_eq!(channels, ["preference_page"]);
+}
+
+/// A press of a button on our page.
+async fn press(app: &TestApp, path: &str, form: &str) -> Answer {
+    app.post(path).anonymous().header("origin", ORIGIN).form(form).send().await
+}
+
+/// Each group's name and whether its box is ticked.
+fn boxes(page: &Answer) -> Vec<(String, bool)> {
+    let labels = page.text().split("<label>").skip(1).filter_map(|rest| rest.split("</label>").next());
+    let read = |label: &str| {
+        let (input, name) = label.split_once('\n').unwrap();
+        (name.trim().to_owned(), input.contains(" checked"))
+    };
+    labels.map(read).collect()
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_reader_chooses_among_their_groups(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let groups = [app.group("A letter").await, app.group("B letter").await];
+    let foreign = app.group("Not theirs").await;
+    let reader = app.subscriber("reader@example.com", &groups).await;
+    let path = format!("/emails/unsubscribe?token={}", app.token(reader, Some(groups[0])));
+    let shown = async || boxes(&app.get(&path).anonymous().send().await.ok(200));
+    let state = |a, b| vec![("A letter".to_owned(), a), ("B letter".to_owned(), b)];
+    assert_eq!(shown().await, state(true, true));
+
+    let [a, b] = groups;
+    let form = format!("action=save&shown={a}&shown={b}&shown={foreign}&group={a}&group={foreign}");
+    let saved = press(&app, &path, &form).await.ok(303);
+    assert_eq!(saved.header("location"), format!("{ORIGIN}{path}&said=saved"));
+    let page = app.get(&format!("{path}&said=saved")).anonymous().send().await.ok(200);
+    check_page(&page);
+    assert!(page.text().contains("role=\"status\"") && page.text().contains("Your choice is saved."));
+    assert_eq!(boxes(&page), state(true, false));
+    let events = app.events().await;
+    press(&app, &path, &form).await.ok(303);
+    assert_eq!(app.events().await, events, "the same choice is nothing new");
+    let form = format!("action=save&shown={a}&shown={b}&group={a}&group={b}");
+    press(&app, &path, &form).await.ok(303);
+    assert_eq!(shown().await, state(true, true));
+
+    // A page from before somebody left everything brings nothing back.
+    press(&app, &path, "action=leave_all").await.ok(303);
+    press(&app, &path, &form).await.ok(303);
+    let page = app.get(&path).anonymous().send().await.ok(200);
+    assert!(page.text().contains("any mail from this sender any more") && boxes(&page).is_empty());
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_mistake_is_taken_back_a_step_at_a_time(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, group, path) = reader(&app).await;
+    let token = app.token(reader, Some(group));
+    let subscribed = async || {
+        let shown = app.get("/preferences").bearer(&token).send().await.ok(200).json();
+        (shown["global_opt_out"] == true, shown["groups"][0]["subscribed"] == true)
+    };
+    press(&app, &path, "action=leave").await.ok(303);
+    press(&app, &path, "action=leave_all").await.ok(303);
+    assert_eq!(subscribed().await, (true, false));
+    let back = press(&app, &path, "action=return").await.ok(303);
+    assert!(back.header("location").ends_with("&said=returned"));
+    assert_eq!(subscribed().await, (false, false), "the group's own opt-out stands");
+    press(&app, &path, "action=return").await.ok(303);
+    assert_eq!(subscribed().await, (false, true));
+    // From elsewhere nobody opts anybody in.
+    press(&app, &path, "action=leave").await.ok(303);
+    let elsewhere = app.post(&path).anonymous().header("origin", "https://evil.example");
+    elsewhere.form("action=return").send().await.ok(403);
+    assert_eq!(subscribed().await, (false, false));
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_old_link_only_opts_out(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, group, _) = reader(&app).await;
+    let issued_at = clock::now().timestamp() - 400 * 24 * 3600;
+    let claims = PreferenceClaims {
+        subscriber: reader,
+        campaign: None,
+        group: Some(group),
+        dispatch: None,
+        issued_at,
+    };
+    let path = format!("/emails/unsubscribe?token={}", app.token_of(claims));
+    let page = app.get(&path).anonymous().send().await.ok(200);
+    assert!(!page.text().contains("@example.com") && boxes(&page).is_empty());
+    press(&app, &path, "action=leave").await.ok(303);
+    let page = app.get(&path).anonymous().send().await.ok(200);
+    assert!(page.text().contains("You are unsubscribed.") && !page.text().contains("Subscribe again"));
+    for action in ["return", "save"] {
+        let refused = press(&app, &path, &format!("action={action}")).await.ok(401);
+        check_page(&refused);
+        assert!(refused.text().contains("too old"));
+    }
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn the_page_speaks_the_readers_language(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (_, _, path) = reader(&app).await;
+    let page = app.get(&path).anonymous().header("accept-language", "de-AT,en;q=0.5").send().await.ok(200);
+    assert!(page.text().contains("<html lang=\"de\">") && page.text().contains("Abbestellen?"));
+    assert_eq!(page.header("vary"), "accept-language");
+    let broken = app.get("/emails/unsubscribe?token=x").anonymous().header("accept-language", "de");
+    assert!(broken.send().await.ok(401).text().contains("Dieser Link funktioniert nicht."));
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

@@ -1,6 +1,6 @@
 //! One API with everything that fills its read models, and requests as a client writes them.
 
-use api::{AccessClaims, AccessKeys, ApiConfig, Deps, Limits, Peer};
+use api::{AccessClaims, AccessKeys, ApiConfig, Deps, Limits, Peer, ProviderConfig, Providers};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -9,6 +9,7 @@ use domain::EmailAddress;
 use domain::access::{Role, Scope};
 use eventstore::keys::MasterKey;
 use eventstore::sequencer::Sequencer;
+use eventstore::service_keys::ServiceKey;
 use eventstore::{Store, clock};
 use mail::links::{LinkKey, LinkKeys, PreferenceClaims};
 use projections::Embedded;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 pub const ORIGIN: &str = "https://mail.example.org";
+const STATE_KEY: [u8; 32] = [9; 32];
 const MASTER: &str = "5f0e1d2c3b4a59687786a5b4c3d2e1f0f1e2d3c4b5a697887766554433221100";
 const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
 
@@ -35,6 +37,7 @@ pub struct TestApp {
     pub access_keys: Arc<AccessKeys>,
     /// An administrator's access token: what calls bear unless they say otherwise.
     pub admin: String,
+    pub leaving: CancellationToken,
     pub shutdown: CancellationToken,
     _stop: Option<DropGuard>,
 }
@@ -93,16 +96,18 @@ impl TestApp {
         let admin = administrators_token(&signer).await;
         let mut config = ApiConfig { limits: generous(), ..ApiConfig::new(ORIGIN.parse().unwrap()) };
         change(&mut config);
-        let shutdown = CancellationToken::new();
+        let (leaving, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let router = api::router(Deps {
             commands: commands.clone(),
             pool: pool.clone(),
             link_keys: links.clone(),
             access_keys: access_keys.clone(),
+            providers: Arc::new(providers()),
             config,
+            leaving: leaving.clone(),
             shutdown: shutdown.clone(),
         });
-        Self { router, pool, commands, links, access_keys, admin, shutdown, _stop: None }
+        Self { router, pool, commands, links, access_keys, admin, leaving, shutdown, _stop: None }
     }
 
     pub fn call(&self, method: Method, path: &str) -> Call {
@@ -164,7 +169,8 @@ impl TestApp {
     /// A user with the password [`PASSWORD`].
     pub async fn user(&self, email: &str, roles: &[Role]) -> Uuid {
         let password = Password::new(PASSWORD.into()).unwrap();
-        let new = NewUser { email: EmailAddress::parse(email).unwrap(), roles: roles.to_vec(), password };
+        let (email, password) = (EmailAddress::parse(email).unwrap(), Some(password));
+        let new = NewUser { email, roles: roles.to_vec(), password };
         let done = self.commands.add_user(&Context::system("test"), new).await.unwrap();
         done.answer["user_id"].as_str().unwrap().parse().unwrap()
     }
@@ -222,6 +228,22 @@ fn generous() -> Limits {
         passwords_per_address_at_once: 1_000,
         ..Limits::default()
     }
+}
+
+/// One that is never there: nothing listens on port 1.
+pub const PROVIDER: &str = "away";
+pub const REDIRECT_URI: &str = "https://app.example.com/back";
+
+fn providers() -> Providers {
+    let away = ProviderConfig {
+        name: PROVIDER.into(),
+        issuer: "http://127.0.0.1:1".into(),
+        client_id: "postledger".into(),
+        client_secret: None,
+        redirect_uris: vec![REDIRECT_URI.into()],
+    };
+    let key = ServiceKey { kid: "oauth-state-1".into(), secret: STATE_KEY.into(), age_seconds: 0 };
+    Providers::new(vec![away], vec![key], ORIGIN).unwrap()
 }
 
 /// Of somebody without a session: good for every route that does not ask for it.

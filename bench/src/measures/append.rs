@@ -1,7 +1,7 @@
 //! Bulk appends beside COPY.
 
 use super::Measure;
-use crate::report::{Aim, Figure};
+use crate::report::{Aim, Figure, median};
 use crate::world::{World, bare};
 use domain::group::{Group, GroupCommand};
 use eventstore::sealing::SubjectKeys;
@@ -31,11 +31,6 @@ async fn take() -> Vec<Figure> {
         ours.push(appends(&World::start().await).await);
     }
     vec![Figure::new("bulk append", median(ours), "events/s", Aim::Ratio(0.4)).beside("COPY", median(raw))]
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }
 
 async fn batch() -> Vec<Append> {

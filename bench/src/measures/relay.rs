@@ -94,6 +94,7 @@ fn topics(brokers: String) -> Topics {
         sasl_mechanism: None,
         username: None,
         password: None,
+        password_file: None,
     };
     Topics::new(config).unwrap()
 }

@@ -1,10 +1,12 @@
 //! Users, their sessions and API keys.
 //!
 //! What happened is an event; what proves who somebody is (a password's hash, a refresh token's, a key's) is a row that is
-//! written in the same transaction and is in no event. Locks are taken in the order account, sessions by id, refresh
+//! written in the same transaction and is in no event. Locks are taken in the order account, identities, sessions by id, refresh
 //! tokens; what is decided is looked up in a statement after the lock.
 
 mod api_keys;
+mod chosen;
+mod identity;
 mod known_networks;
 mod password;
 mod refresh;
@@ -14,6 +16,7 @@ mod sign_in;
 mod users;
 
 pub use api_keys::{ApiKeyRow, KEY_PREFIX, NewApiKey};
+pub use identity::Identity;
 pub(crate) use refusals::Refusals;
 pub use sessions::SessionRow;
 pub use sign_in::{SESSION_LIFE, SignedIn};
@@ -22,7 +25,7 @@ pub use users::{NewUser, UserPatch, UserRow};
 use crate::{CommandError, Context};
 use domain::access::{Role, Scope};
 use domain::visit::Visit;
-use domain::{Event, Guarded, Personal, Sequence};
+use domain::{Event, Guarded, Personal, Sequence, UserId};
 use eventstore::keys::KeyError;
 use eventstore::sealing::{SubjectKey, SubjectKeys};
 use eventstore::{Decided, Done, PositionToken, StoreError, append, feed, load};
@@ -31,7 +34,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// What a command did to one stream.
-struct Recorded<A> {
+pub(crate) struct Recorded<A> {
     after: A,
     version: Sequence,
     position: PositionToken,
@@ -45,7 +48,7 @@ impl<A> Recorded<A> {
 }
 
 /// Decides on a stream whose row the caller has locked, and appends in the caller's transaction.
-async fn record<A>(
+pub(crate) async fn record<A>(
     tx: &mut PgConnection,
     stream: Uuid,
     keys: &SubjectKeys,
@@ -106,6 +109,16 @@ fn sealed_text(value: &Personal) -> Option<&str> {
         Personal::Sealed(text) => Some(text),
         Personal::Plain(_) => None,
     }
+}
+
+/// The row as the stream is now.
+async fn set_version(tx: &mut PgConnection, user: UserId, version: Sequence) -> Result<(), CommandError> {
+    sqlx::query("UPDATE accounts SET version = $2 WHERE user_id = $1")
+        .bind(user)
+        .bind(version.cast_signed())
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 fn words(roles: &[Role]) -> Vec<&'static str> {

@@ -1,4 +1,5 @@
-use super::{record, sessions};
+use super::{record, sessions, set_version};
+use crate::account_mails::forget_links;
 use crate::passwords::Password;
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, Utc};
@@ -48,11 +49,8 @@ impl Commands {
         }
         let recorded =
             record::<User>(&mut tx, user, &SubjectKeys::new(), UserCommand::SetPassword, context).await?;
-        sqlx::query("UPDATE accounts SET version = $2 WHERE user_id = $1")
-            .bind(user)
-            .bind(recorded.version.cast_signed())
-            .execute(&mut *tx)
-            .await?;
+        set_version(&mut tx, user, recorded.version).await?;
+        forget_links(&mut tx, user).await?;
         let all = sessions::lock_all(&mut tx, user).await?;
         sessions::end(&mut tx, &all, EndReason::PasswordChanged, context).await?;
         tx.commit().await?;

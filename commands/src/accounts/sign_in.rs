@@ -74,15 +74,13 @@ impl Commands {
         Ok(sqlx::query_as(account).bind(hash.0.as_slice()).fetch_optional(&self.store.pool).await?)
     }
 
-    /// The session's events name the user as who did it.
     async fn start_session(
         &self,
         context: &Context,
         account: &Account,
         visit: Visit,
     ) -> Result<SignedIn, CommandError> {
-        let (session_id, user_id) = (ids::new_id(), account.user_id);
-        let context = Context { actor: format!("user:{user_id}"), ..context.clone() };
+        let user_id = account.user_id;
         let mut tx = self.store.pool.begin().await?;
         // The password was compared before the lock: it must not have changed since, nor the user been disabled. Sign-ins
         // of one user take turns, so that each counts the others' sessions.
@@ -95,16 +93,31 @@ impl Commands {
         .fetch_optional(&mut *tx)
         .await?;
         let roles = roles(&found.ok_or(REFUSED)?)?;
-        let crowded = sessions::beyond_the_limit(&mut tx, user_id).await?;
-        sessions::end(&mut tx, &crowded, EndReason::TooMany, &context).await?;
-        let keys = sealing::create(&mut tx, &self.store.master, &[session_id]).await?;
-        let visit = sealed_visit(key_of(&keys, session_id)?, 1, visit)?;
-        insert_session(&mut tx, session_id, user_id, &visit).await?;
-        let refresh_token = give_token(&mut tx, session_id).await?;
-        let start = SessionCommand::Start { user_id, visit };
-        record::<Session>(&mut tx, session_id, &keys, start, &context).await?;
+        let signed_in = self.open_session(&mut tx, context, user_id, roles, visit).await?;
         tx.commit().await?;
         self.store.appended.notify_one();
+        Ok(signed_in)
+    }
+
+    /// Of a user whose account's row the caller has locked. The session's events name the user as who did it.
+    pub(super) async fn open_session(
+        &self,
+        tx: &mut PgConnection,
+        context: &Context,
+        user_id: UserId,
+        roles: Vec<Role>,
+        visit: Visit,
+    ) -> Result<SignedIn, CommandError> {
+        let session_id = ids::new_id();
+        let context = Context { actor: format!("user:{user_id}"), ..context.clone() };
+        let crowded = sessions::beyond_the_limit(tx, user_id).await?;
+        sessions::end(tx, &crowded, EndReason::TooMany, &context).await?;
+        let keys = sealing::create(tx, &self.store.master, &[session_id]).await?;
+        let visit = sealed_visit(key_of(&keys, session_id)?, 1, visit)?;
+        insert_session(tx, session_id, user_id, &visit).await?;
+        let refresh_token = give_token(tx, session_id).await?;
+        let start = SessionCommand::Start { user_id, visit };
+        record::<Session>(tx, session_id, &keys, start, &context).await?;
         Ok(SignedIn { user_id, session_id, roles, refresh_token })
     }
 

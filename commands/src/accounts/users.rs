@@ -1,12 +1,13 @@
-use super::{key_of, record, roles, sealed, sealed_text, words};
+use super::{key_of, record, roles, sealed, sealed_text, set_version, words};
 use crate::accounts::sessions;
 use crate::idempotent;
 use crate::passwords::Password;
 use crate::{CommandError, Commands, Context};
 use domain::access::Role;
 use domain::session::EndReason;
-use domain::user::{User, UserCommand, UserError};
-use domain::{EmailAddress, Personal, UserId};
+use domain::transactional::AccountMailKind;
+use domain::user::{Start, User, UserCommand, UserError};
+use domain::{AddressHash, EmailAddress, Personal, UserId};
 use eventstore::sealing::{self, SubjectKeys};
 use eventstore::{Done, StoreError, ids};
 use serde_json::{Value, json};
@@ -18,7 +19,8 @@ const PAGE_MAX: i64 = 500;
 pub struct NewUser {
     pub email: EmailAddress,
     pub roles: Vec<Role>,
-    pub password: Password,
+    /// None: an invitation goes to them by mail.
+    pub password: Option<Password>,
 }
 
 /// What is absent stays.
@@ -63,6 +65,7 @@ impl From<UserError> for CommandError {
             UserError::Exists => Self::Conflict,
             UserError::NoRole => Self::invalid("roles", "is empty"),
             UserError::Disabled => Self::forbidden("disabled", error.to_string()),
+            UserError::HasIdentity => Self::forbidden("linked", error.to_string()),
         }
     }
 }
@@ -71,7 +74,10 @@ impl Commands {
     /// Answers `{"user_id": …}`.
     pub async fn add_user(&self, context: &Context, new: NewUser) -> Result<Done, CommandError> {
         // Before the transaction: no connection waits for a turn to hash.
-        let phc = self.passwords.hash(new.password).await?;
+        let phc = match new.password {
+            Some(password) => Some(self.passwords.hash(password).await?),
+            None => None,
+        };
         let mut tx = self.store.pool.begin().await?;
         if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
             return Ok(done);
@@ -94,16 +100,64 @@ impl Commands {
         if claimed.rows_affected() == 0 {
             return Err(CommandError::forbidden("taken", "a user with this address exists already"));
         }
-        let password = "INSERT INTO passwords (user_id, phc) VALUES ($1, $2)";
-        sqlx::query(password).bind(id).bind(phc).execute(&mut *tx).await?;
+        let start = if phc.is_some() { Start::Password } else { Start::Invitation };
         let add = UserCommand::Add {
             address,
             address_hash,
             hash_key_id: self.store.master.id().into(),
             roles: new.roles,
+            start,
         };
         let recorded = record::<User>(&mut tx, id, &SubjectKeys::new(), add, context).await?;
         keep(&mut tx, id, &recorded.after).await?;
+        match phc {
+            Some(phc) => {
+                let password = "INSERT INTO passwords (user_id, phc) VALUES ($1, $2)";
+                sqlx::query(password).bind(id).bind(phc).execute(&mut *tx).await?;
+            }
+            None => self.invite(&mut tx, context, id, address_hash).await?,
+        }
+        let done = recorded.done(json!({ "user_id": id }));
+        idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(done)
+    }
+
+    async fn invite(
+        &self,
+        tx: &mut PgConnection,
+        context: &Context,
+        user: UserId,
+        address: AddressHash,
+    ) -> Result<(), CommandError> {
+        match self.queue_account_mail(tx, context, AccountMailKind::Invitation, Some(user), address).await? {
+            true => Ok(()),
+            false => Err(CommandError::forbidden("invited", "they were invited often enough for now")),
+        }
+    }
+
+    /// Sends the invitation of somebody once more who has no password yet. The link of the one before is over when the
+    /// new one goes.
+    pub async fn invite_again(&self, context: &Context, id: UserId) -> Result<Done, CommandError> {
+        let mut tx = self.store.pool.begin().await?;
+        if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
+            return Ok(done);
+        }
+        let found: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT address_hash FROM accounts WHERE user_id = $1 FOR NO KEY UPDATE")
+                .bind(id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let address = found.ok_or(CommandError::NotFound("user"))?;
+        let address = address.try_into().map_err(|_| StoreError::Format("an address's hash".into()))?;
+        let has_password = "SELECT EXISTS (SELECT FROM passwords WHERE user_id = $1)";
+        if sqlx::query_scalar(has_password).bind(id).fetch_one(&mut *tx).await? {
+            return Err(CommandError::forbidden("accepted", "they have a password already"));
+        }
+        let recorded = record::<User>(&mut tx, id, &SubjectKeys::new(), UserCommand::Invite, context).await?;
+        self.invite(&mut tx, context, id, AddressHash(address)).await?;
+        set_version(&mut tx, id, recorded.version).await?;
         let done = recorded.done(json!({ "user_id": id }));
         idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
         tx.commit().await?;

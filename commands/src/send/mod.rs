@@ -3,11 +3,13 @@
 //! No lock is held over a provider call. Authorizing writes a permit under the campaign's lock and the gates' locks;
 //! settling removes it. Whatever stops in between leaves the permit for whoever claims the dispatch next.
 
+mod account;
 mod authorize;
 mod claim;
 mod settle;
 mod transactional;
 
+pub use account::Unmade;
 pub use authorize::{Authorized, Candidate};
 pub use claim::{Claim, ExpiredPermit, Lease};
 pub use transactional::TestReader;

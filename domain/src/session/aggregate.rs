@@ -26,6 +26,11 @@ pub enum SessionCommand {
         count: u32,
         visit: Visit,
     },
+    /// Records that somebody asked for a link to reset a password.
+    RequestReset {
+        user_id: Option<UserId>,
+        visit: Visit,
+    },
     Refresh {
         visit: Visit,
     },
@@ -78,10 +83,14 @@ impl Session {
             (SessionCommand::RefuseMany { count, visit }, Phase::New) => {
                 Ok(vec![SessionEvent::SignInsFailed { count, visit }])
             }
+            (SessionCommand::RequestReset { user_id, visit }, Phase::New) => {
+                Ok(vec![SessionEvent::ResetRequested { user_id, visit }])
+            }
             (
                 SessionCommand::Start { .. }
                 | SessionCommand::Refuse { .. }
-                | SessionCommand::RefuseMany { .. },
+                | SessionCommand::RefuseMany { .. }
+                | SessionCommand::RequestReset { .. },
                 Phase::Live | Phase::Over,
             ) => Err(SessionError::Exists),
             (
@@ -130,6 +139,7 @@ impl Aggregate for Session {
             SessionEvent::ReuseDetected { .. } => {}
             SessionEvent::SignInFailed { .. }
             | SessionEvent::SignInsFailed { .. }
+            | SessionEvent::ResetRequested { .. }
             | SessionEvent::Ended { .. } => self.phase = Phase::Over,
         }
     }

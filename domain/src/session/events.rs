@@ -18,6 +18,13 @@ pub enum SessionEvent {
     /// So many more from one network, in about a minute: those are not worth an event each. The one event of its stream.
     #[serde(rename = "SignInsFailed")]
     SignInsFailed { count: u32, visit: Visit },
+    /// The one event of its stream. Whether the address is anybody's, the visitor is not told.
+    #[serde(rename = "PasswordResetRequested")]
+    ResetRequested {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user_id: Option<UserId>,
+        visit: Visit,
+    },
     #[serde(rename = "SessionRefreshed")]
     Refreshed { visit: Visit },
     /// A refresh token came back after it was spent: somebody has a copy.
@@ -33,6 +40,16 @@ pub enum Refusal {
     UnknownUser,
     WrongPassword,
     Disabled,
+    /// The link of a mail: unknown, over, or used before.
+    WrongToken,
+    /// The state of a sign-in at a provider: missing, foreign, over, or used before.
+    WrongState,
+    /// The provider did not confirm the code, or its ID token is not for this sign-in.
+    ProviderRefused,
+    /// Of somebody whom the provider knows, and we do not yet.
+    UnverifiedAddress,
+    /// The user of this address signs in with another identity.
+    OtherIdentity,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +71,7 @@ impl DomainEvent for SessionEvent {
             Self::Started { .. } => "SessionStarted",
             Self::SignInFailed { .. } => "SignInFailed",
             Self::SignInsFailed { .. } => "SignInsFailed",
+            Self::ResetRequested { .. } => "PasswordResetRequested",
             Self::Refreshed { .. } => "SessionRefreshed",
             Self::ReuseDetected { .. } => "SessionReuseDetected",
             Self::Ended { .. } => "SessionEnded",
@@ -72,6 +90,7 @@ impl Event for SessionEvent {
             Self::Started { visit, .. }
             | Self::SignInFailed { visit, .. }
             | Self::SignInsFailed { visit, .. }
+            | Self::ResetRequested { visit, .. }
             | Self::Refreshed { visit }
             | Self::ReuseDetected { visit } => visit.personal(),
             Self::Ended { .. } => Vec::new(),

@@ -50,6 +50,15 @@ fn many_that_failed_are_one_event() {
 }
 
 #[test]
+fn a_request_for_a_reset_is_over_at_once() {
+    let request = SessionCommand::RequestReset { user_id: None, visit: Visit::default() };
+    let requested = vec![SessionEvent::ResetRequested { user_id: None, visit: Visit::default() }];
+    Scenario::with(()).given_no_previous_events().when(request.clone()).then_expect_events(requested.clone());
+    Scenario::with(()).given(requested.clone()).when(request).then_expect_error(SessionError::Exists);
+    Scenario::with(()).given(requested).when(refresh()).then_expect_error(SessionError::Over);
+}
+
+#[test]
 fn reuse_ends_the_session_once() {
     let detected = SessionEvent::ReuseDetected { visit: Visit::default() };
     let events = vec![detected, ended(EndReason::TokenReused)];

@@ -1,4 +1,4 @@
-use super::{TestMail, TransactionalEvent};
+use super::{AccountMail, Mail, TestMail, TransactionalEvent};
 use crate::dispatch::{DispatchError, Index, Refusal, Settlement, State};
 use crate::guard::{DispatchWork, Guard, Guarded};
 use crate::{AddressHash, PermitId, Sequence};
@@ -14,6 +14,7 @@ const EXPIRED: &str = "expired";
 #[derive(Debug, Clone, PartialEq)]
 pub enum TransactionalCommand {
     RequestTest(TestMail),
+    RequestAccount(AccountMail),
     Authorize {
         permit_id: PermitId,
         allowed: Vec<Index>,
@@ -39,7 +40,7 @@ pub struct Recipient {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transactional {
     pub version: Sequence,
-    pub mail: Option<TestMail>,
+    pub mail: Option<Mail>,
     pub recipients: Vec<Recipient>,
     pub expired: bool,
 }
@@ -66,16 +67,8 @@ impl Aggregate for Transactional {
     fn apply(&mut self, event: Self::Event) {
         self.version += 1;
         match event {
-            TransactionalEvent::TestRequested(mail) => {
-                let waiting = |hash: &AddressHash| Recipient {
-                    address_hash: *hash,
-                    state: State::Pending,
-                    reason: None,
-                    attempts: 0,
-                };
-                self.recipients = mail.address_hashes.iter().map(waiting).collect();
-                self.mail = Some(mail);
-            }
+            TransactionalEvent::TestRequested(mail) => self.begin(Mail::Test(mail)),
+            TransactionalEvent::AccountRequested(mail) => self.begin(Mail::Account(mail)),
             TransactionalEvent::Authorized { permit_id, recipients, suppressed, rejected } => {
                 for recipient in self.each(&recipients) {
                     recipient.attempts = recipient.attempts.saturating_add(1);
@@ -110,6 +103,17 @@ impl Transactional {
     /// Recipients whose end this permit still owes.
     pub fn authorized_by(&self, permit: PermitId) -> Vec<Index> {
         self.indexes_in(|state| state == State::Authorized(permit))
+    }
+
+    fn begin(&mut self, mail: Mail) {
+        let waiting = |hash: &AddressHash| Recipient {
+            address_hash: *hash,
+            state: State::Pending,
+            reason: None,
+            attempts: 0,
+        };
+        self.recipients = mail.address_hashes().iter().map(waiting).collect();
+        self.mail = Some(mail);
     }
 
     fn indexes_in(&self, wanted: impl Fn(State) -> bool) -> Vec<Index> {
@@ -147,6 +151,10 @@ impl Transactional {
                 1..=RECIPIENTS_MAX => Ok(Some(TransactionalEvent::TestRequested(mail))),
                 _ => Err(DispatchError::Size(RECIPIENTS_MAX)),
             },
+            TransactionalCommand::RequestAccount(_) if self.version > 0 => Err(DispatchError::Exists),
+            TransactionalCommand::RequestAccount(mail) => {
+                Ok(Some(TransactionalEvent::AccountRequested(mail)))
+            }
             _ if self.version == 0 => Err(DispatchError::Unknown),
             TransactionalCommand::Authorize { permit_id, allowed, suppressed, rejected } => {
                 self.authorize(permit_id, allowed, suppressed, rejected)

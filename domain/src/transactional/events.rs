@@ -1,5 +1,5 @@
 use crate::dispatch::{Index, Refusal};
-use crate::{AddressHash, Event, PermitId, Personal, Sequence, TemplateId};
+use crate::{AddressHash, Event, PermitId, Personal, Sequence, TemplateId, UserId};
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -18,10 +18,73 @@ pub struct TestMail {
     pub expires_at: DateTime<Utc>,
 }
 
+/// What an account's mail is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountMailKind {
+    PasswordReset,
+    Invitation,
+}
+
+impl AccountMailKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PasswordReset => "password_reset",
+            Self::Invitation => "invitation",
+        }
+    }
+}
+
+/// A mail to somebody who signs in, or may soon. The secret in its link is drawn when the mail is made, and is in no event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccountMail {
+    pub kind: AccountMailKind,
+    /// None: the address is nobody's. What is queued for it tells no one so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    pub mailer: String,
+    pub address_hash: AddressHash,
+    pub hash_key_id: String,
+    /// What was not sent by then is given up.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What a mail outside campaigns is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Mail {
+    Test(TestMail),
+    Account(AccountMail),
+}
+
+impl Mail {
+    pub fn mailer(&self) -> &str {
+        match self {
+            Self::Test(mail) => &mail.mailer,
+            Self::Account(mail) => &mail.mailer,
+        }
+    }
+
+    pub fn expires_at(&self) -> DateTime<Utc> {
+        match self {
+            Self::Test(mail) => mail.expires_at,
+            Self::Account(mail) => mail.expires_at,
+        }
+    }
+
+    pub(super) fn address_hashes(&self) -> &[AddressHash] {
+        match self {
+            Self::Test(mail) => &mail.address_hashes,
+            Self::Account(mail) => std::slice::from_ref(&mail.address_hash),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum TransactionalEvent {
     #[serde(rename = "TestMailRequested")]
     TestRequested(TestMail),
+    #[serde(rename = "AccountMailRequested")]
+    AccountRequested(AccountMail),
     #[serde(rename = "TransactionalAuthorized")]
     Authorized {
         permit_id: PermitId,
@@ -55,6 +118,7 @@ impl DomainEvent for TransactionalEvent {
     fn event_type(&self) -> String {
         match self {
             Self::TestRequested(_) => "TestMailRequested",
+            Self::AccountRequested(_) => "AccountMailRequested",
             Self::Authorized { .. } => "TransactionalAuthorized",
             Self::Settled { .. } => "TransactionalSettled",
             Self::Expired {} => "TransactionalExpired",
@@ -71,7 +135,9 @@ impl Event for TransactionalEvent {
     fn personal(&mut self) -> Vec<(&'static str, &mut Personal)> {
         match self {
             Self::TestRequested(mail) => vec![("addresses", &mut mail.addresses)],
-            Self::Authorized { .. } | Self::Settled { .. } | Self::Expired {} => Vec::new(),
+            Self::AccountRequested(_) | Self::Authorized { .. } | Self::Settled { .. } | Self::Expired {} => {
+                Vec::new()
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Mails outside campaigns, each to a few addresses and for a reason of its own. So far: a template's test mail.
+//! Mails outside campaigns, each to a few addresses and for a reason of its own: a template's test, a link to reset a
+//! password, an invitation.
 //!
 //! They go the way of campaigns' mails: authorized under the gates with a permit, called within the window, settled.
 
@@ -8,4 +9,4 @@ mod events;
 mod tests;
 
 pub use aggregate::{RECIPIENTS_MAX, Recipient, Transactional, TransactionalCommand};
-pub use events::{TestMail, TransactionalEvent};
+pub use events::{AccountMail, AccountMailKind, Mail, TestMail, TransactionalEvent};

@@ -44,6 +44,25 @@ fn settlement() -> Settlement {
 }
 
 #[test]
+fn an_accounts_mail_has_one_recipient_and_is_requested_once() {
+    let mail = AccountMail {
+        kind: AccountMailKind::PasswordReset,
+        user_id: Some(Uuid::from_u128(3)),
+        mailer: "outbox".into(),
+        address_hash: AddressHash([1; 32]),
+        hash_key_id: "k".into(),
+        expires_at: chrono::DateTime::UNIX_EPOCH,
+    };
+    let request = TransactionalCommand::RequestAccount(mail.clone());
+    let requested = vec![TransactionalEvent::AccountRequested(mail)];
+    Scenario::with(()).given_no_previous_events().when(request.clone()).then_expect_events(requested.clone());
+    Scenario::with(()).given(requested.clone()).when(request).then_expect_error(DispatchError::Exists);
+    let mut dispatch = Transactional::default();
+    requested.into_iter().for_each(|event| dispatch.apply(event));
+    assert_eq!(dispatch.waiting(), [0]);
+}
+
+#[test]
 fn a_test_has_one_to_ten_recipients_and_is_requested_once() {
     let request = |count| TransactionalCommand::RequestTest(mail(count));
     let new = || Scenario::with(()).given_no_previous_events();

@@ -1,5 +1,6 @@
 use crate::access::Role;
 use crate::guard::{Guard, Guarded};
+use crate::visit::Visit;
 use crate::{AddressHash, Event, Personal, Sequence};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
@@ -14,6 +15,21 @@ pub enum UserEvent {
     RolesChanged { roles: Vec<Role> },
     #[serde(rename = "UserPasswordSet")]
     PasswordSet {},
+    /// A link to choose the first password is on its way by mail.
+    #[serde(rename = "UserInvited")]
+    Invited {},
+    /// By the link of an invitation. Carries no password, as no event does.
+    #[serde(rename = "UserInvitationAccepted")]
+    InvitationAccepted { visit: Visit },
+    /// By the link of a mail.
+    #[serde(rename = "UserPasswordReset")]
+    PasswordReset { visit: Visit },
+    /// Signs in as this subject of this issuer (OpenID Connect Core section 2) from now on.
+    #[serde(rename = "UserIdentityLinked")]
+    IdentityLinked { provider: String, issuer: String, subject: Personal },
+    /// All of them: the next sign-in at a provider links anew.
+    #[serde(rename = "UserIdentitiesUnlinked")]
+    IdentitiesUnlinked {},
     #[serde(rename = "UserDisabled")]
     Disabled {},
     #[serde(rename = "UserEnabled")]
@@ -26,6 +42,11 @@ impl DomainEvent for UserEvent {
             Self::Added { .. } => "UserAdded",
             Self::RolesChanged { .. } => "UserRolesChanged",
             Self::PasswordSet {} => "UserPasswordSet",
+            Self::Invited {} => "UserInvited",
+            Self::InvitationAccepted { .. } => "UserInvitationAccepted",
+            Self::PasswordReset { .. } => "UserPasswordReset",
+            Self::IdentityLinked { .. } => "UserIdentityLinked",
+            Self::IdentitiesUnlinked {} => "UserIdentitiesUnlinked",
             Self::Disabled {} => "UserDisabled",
             Self::Enabled {} => "UserEnabled",
         }
@@ -41,21 +62,26 @@ impl Event for UserEvent {
     fn personal(&mut self) -> Vec<(&'static str, &mut Personal)> {
         match self {
             Self::Added { address, .. } => vec![("address", address)],
-            Self::RolesChanged { .. } | Self::PasswordSet {} | Self::Disabled {} | Self::Enabled {} => {
-                Vec::new()
-            }
+            Self::InvitationAccepted { visit } | Self::PasswordReset { visit } => visit.personal(),
+            Self::IdentityLinked { subject, .. } => vec![("subject", subject)],
+            Self::RolesChanged { .. }
+            | Self::PasswordSet {}
+            | Self::Invited {}
+            | Self::IdentitiesUnlinked {}
+            | Self::Disabled {}
+            | Self::Enabled {} => Vec::new(),
         }
     }
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum UserCommand {
-    /// With a password, which is kept elsewhere.
     Add {
         address: Personal,
         address_hash: AddressHash,
         hash_key_id: String,
         roles: Vec<Role>,
+        start: Start,
     },
     /// What is absent stays.
     Change {
@@ -63,6 +89,29 @@ pub enum UserCommand {
         disabled: Option<bool>,
     },
     SetPassword,
+    /// Sends the invitation of somebody who is there already once more.
+    Invite,
+    AcceptInvitation {
+        visit: Visit,
+    },
+    ResetPassword {
+        visit: Visit,
+    },
+    LinkIdentity {
+        provider: String,
+        issuer: String,
+        subject: Personal,
+    },
+    UnlinkIdentities,
+}
+
+/// How a new user gets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With a password, which is kept elsewhere.
+    Password,
+    /// By the link of a mail, or by a provider that has verified the address.
+    Invitation,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +124,8 @@ pub enum UserError {
     NoRole,
     #[error("the user is disabled")]
     Disabled,
+    #[error("the user signs in with another identity")]
+    HasIdentity,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -83,16 +134,20 @@ pub struct User {
     pub version: Sequence,
     pub roles: Vec<Role>,
     pub disabled: bool,
+    pub has_identity: bool,
 }
 
 impl User {
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
         match command {
             UserCommand::Add { .. } if self.version > 0 => Err(UserError::Exists),
-            UserCommand::Add { address, address_hash, hash_key_id, roles } => {
+            UserCommand::Add { address, address_hash, hash_key_id, roles, start } => {
                 let roles = tidy(roles)?;
-                let added = UserEvent::Added { address, address_hash, hash_key_id, roles };
-                Ok(vec![added, UserEvent::PasswordSet {}])
+                let started = match start {
+                    Start::Password => UserEvent::PasswordSet {},
+                    Start::Invitation => UserEvent::Invited {},
+                };
+                Ok(vec![UserEvent::Added { address, address_hash, hash_key_id, roles }, started])
             }
             _ if self.version == 0 => Err(UserError::Unknown),
             UserCommand::Change { roles, disabled } => {
@@ -100,8 +155,19 @@ impl User {
                 let roles = roles.map(|roles| UserEvent::RolesChanged { roles });
                 Ok(roles.into_iter().chain(disabled.and_then(|disabled| self.switch(disabled))).collect())
             }
-            UserCommand::SetPassword if self.disabled => Err(UserError::Disabled),
+            UserCommand::UnlinkIdentities => {
+                Ok(self.has_identity.then_some(UserEvent::IdentitiesUnlinked {}).into_iter().collect())
+            }
+            _ if self.disabled => Err(UserError::Disabled),
             UserCommand::SetPassword => Ok(vec![UserEvent::PasswordSet {}]),
+            UserCommand::Invite => Ok(vec![UserEvent::Invited {}]),
+            UserCommand::AcceptInvitation { visit } => Ok(vec![UserEvent::InvitationAccepted { visit }]),
+            UserCommand::ResetPassword { visit } => Ok(vec![UserEvent::PasswordReset { visit }]),
+            // One address, one identity: whoever else a provider calls by it is somebody else.
+            UserCommand::LinkIdentity { .. } if self.has_identity => Err(UserError::HasIdentity),
+            UserCommand::LinkIdentity { provider, issuer, subject } => {
+                Ok(vec![UserEvent::IdentityLinked { provider, issuer, subject }])
+            }
         }
     }
 
@@ -144,7 +210,12 @@ impl Aggregate for User {
         self.version += 1;
         match event {
             UserEvent::Added { roles, .. } | UserEvent::RolesChanged { roles } => self.roles = roles,
-            UserEvent::PasswordSet {} => {}
+            UserEvent::PasswordSet {}
+            | UserEvent::Invited {}
+            | UserEvent::InvitationAccepted { .. }
+            | UserEvent::PasswordReset { .. } => {}
+            UserEvent::IdentityLinked { .. } => self.has_identity = true,
+            UserEvent::IdentitiesUnlinked {} => self.has_identity = false,
             UserEvent::Disabled {} => self.disabled = true,
             UserEvent::Enabled {} => self.disabled = false,
         }
@@ -165,9 +236,14 @@ mod tests {
 
     type Scenario = TestFramework<User>;
 
-    fn add(roles: Vec<Role>) -> UserCommand {
+    fn add_with(roles: Vec<Role>, start: Start) -> UserCommand {
         let address = Personal::Sealed("1:1:x".into());
-        UserCommand::Add { address, address_hash: AddressHash([1; 32]), hash_key_id: "k".into(), roles }
+        let (address_hash, hash_key_id) = (AddressHash([1; 32]), "k".into());
+        UserCommand::Add { address, address_hash, hash_key_id, roles, start }
+    }
+
+    fn add(roles: Vec<Role>) -> UserCommand {
+        add_with(roles, Start::Password)
     }
 
     fn added(roles: Vec<Role>) -> UserEvent {
@@ -187,6 +263,39 @@ mod tests {
             .when(add(roles))
             .then_expect_events(vec![added(vec![Role::Admin, Role::Auditor]), UserEvent::PasswordSet {}]);
         Scenario::with(()).given(user()).when(add(vec![Role::Admin])).then_expect_error(UserError::Exists);
+    }
+
+    #[test]
+    fn who_is_invited_has_no_password_yet() {
+        let invite = add_with(vec![Role::Marketer], Start::Invitation);
+        let invited = vec![added(vec![Role::Marketer]), UserEvent::Invited {}];
+        Scenario::with(()).given_no_previous_events().when(invite).then_expect_events(invited.clone());
+        let accepted = vec![UserEvent::InvitationAccepted { visit: Visit::default() }];
+        let accept = UserCommand::AcceptInvitation { visit: Visit::default() };
+        Scenario::with(()).given(invited).when(accept).then_expect_events(accepted);
+    }
+
+    fn link(subject: &str) -> UserCommand {
+        let subject = Personal::Sealed(subject.into());
+        UserCommand::LinkIdentity { provider: "p".into(), issuer: "https://p".into(), subject }
+    }
+
+    #[test]
+    fn a_user_has_one_identity_until_it_is_unlinked() {
+        let subject = Personal::Sealed("1:1:s".into());
+        let linked = UserEvent::IdentityLinked { provider: "p".into(), issuer: "https://p".into(), subject };
+        Scenario::with(()).given(user()).when(link("1:1:s")).then_expect_events(vec![linked.clone()]);
+        let mut events = [user(), vec![linked.clone()]].concat();
+        Scenario::with(())
+            .given(events.clone())
+            .when(link("1:1:t"))
+            .then_expect_error(UserError::HasIdentity);
+        let unlinked = vec![UserEvent::IdentitiesUnlinked {}];
+        let unlink = UserCommand::UnlinkIdentities;
+        Scenario::with(()).given(events.clone()).when(unlink.clone()).then_expect_events(unlinked.clone());
+        events.extend(unlinked);
+        Scenario::with(()).given(events.clone()).when(unlink).then_expect_events(vec![]);
+        Scenario::with(()).given(events).when(link("1:1:s")).then_expect_events(vec![linked]);
     }
 
     #[test]
@@ -212,15 +321,19 @@ mod tests {
     }
 
     #[test]
-    fn who_is_disabled_or_unknown_gets_no_password() {
-        let disabled = [user(), vec![UserEvent::Disabled {}]].concat();
-        Scenario::with(())
-            .given(disabled)
-            .when(UserCommand::SetPassword)
-            .then_expect_error(UserError::Disabled);
-        Scenario::with(())
-            .given_no_previous_events()
-            .when(UserCommand::SetPassword)
-            .then_expect_error(UserError::Unknown);
+    fn who_is_disabled_or_unknown_gets_no_password_and_no_identity() {
+        let visit = Visit::default;
+        let commands = [
+            UserCommand::SetPassword,
+            UserCommand::Invite,
+            UserCommand::AcceptInvitation { visit: visit() },
+            UserCommand::ResetPassword { visit: visit() },
+            link("1:1:s"),
+        ];
+        for command in commands {
+            let disabled = [user(), vec![UserEvent::Disabled {}]].concat();
+            Scenario::with(()).given(disabled).when(command.clone()).then_expect_error(UserError::Disabled);
+            Scenario::with(()).given_no_previous_events().when(command).then_expect_error(UserError::Unknown);
+        }
     }
 }

@@ -2,4 +2,4 @@
 
 mod aggregate;
 
-pub use aggregate::{User, UserCommand, UserError, UserEvent};
+pub use aggregate::{Start, User, UserCommand, UserError, UserEvent};

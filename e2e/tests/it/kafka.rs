@@ -2,7 +2,7 @@
 
 use crate::account::Account;
 use crate::scene;
-use e2e::{Broker, Client, Draft, Export, Mail, Settings, Stack, eventually, stays};
+use e2e::{Broker, Client, Draft, Export, Mail, Metrics, Settings, Stack, eventually, stays};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -50,6 +50,9 @@ async fn with_the_broker_stopped_no_read_model_moves_and_started_again_all_drain
     let account = Account::of(&stack, second).await;
     assert_eq!(account.report.accepted, READERS - 1, "who opted out meanwhile is not written to");
     let models = api.caught_up(WITHIN).await;
+    for unit in ["events", "seconds"] {
+        Metrics::say(&stack, "server", &format!("postledger_relay_lag_{unit} 0")).await;
+    }
     stack.operate(&["kafka", "check"]);
     kafkas_own_tool_shows_the_groups(&broker, &models).await;
 

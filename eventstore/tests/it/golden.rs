@@ -14,7 +14,7 @@ use domain::group::GroupEvent;
 use domain::session::{EndReason, Refusal as SignInRefusal, SessionEvent};
 use domain::subscriber::SubscriberEvent;
 use domain::template::{Body, Content, TemplateEvent};
-use domain::transactional::{TestMail, TransactionalEvent};
+use domain::transactional::{AccountMail, AccountMailKind, TestMail, TransactionalEvent};
 use domain::user::UserEvent;
 use domain::visit::Visit;
 use domain::{AddressHash, Event, Personal};
@@ -192,6 +192,14 @@ fn transactional() -> Vec<TransactionalEvent> {
             hash_key_id: "k".into(),
             expires_at: time(),
         }),
+        TransactionalEvent::AccountRequested(AccountMail {
+            kind: AccountMailKind::PasswordReset,
+            user_id: Some(id(6)),
+            mailer: "smtp".into(),
+            address_hash: AddressHash([7; 32]),
+            hash_key_id: "k".into(),
+            expires_at: time(),
+        }),
         TransactionalEvent::Authorized {
             permit_id: id(5),
             recipients: vec![0],
@@ -220,14 +228,25 @@ fn user() -> Vec<UserEvent> {
         },
         UserEvent::RolesChanged { roles: vec![Role::Marketer, Role::Analyst] },
         UserEvent::PasswordSet {},
+        UserEvent::Invited {},
+        UserEvent::InvitationAccepted { visit: visit() },
+        UserEvent::PasswordReset { visit: visit() },
+        UserEvent::IdentityLinked {
+            provider: "company".into(),
+            issuer: "https://id.example.com".into(),
+            subject: sealed("subject"),
+        },
+        UserEvent::IdentitiesUnlinked {},
         UserEvent::Disabled {},
         UserEvent::Enabled {},
     ]
 }
 
+fn visit() -> Visit {
+    Visit { source_address: Some(sealed("source_address")), user_agent: Some(sealed("user_agent")) }
+}
+
 fn session() -> Vec<SessionEvent> {
-    let visit =
-        || Visit { source_address: Some(sealed("source_address")), user_agent: Some(sealed("user_agent")) };
     vec![
         SessionEvent::Started { user_id: id(6), visit: visit() },
         SessionEvent::SignInFailed {
@@ -236,6 +255,7 @@ fn session() -> Vec<SessionEvent> {
             visit: visit(),
         },
         SessionEvent::SignInsFailed { count: 7, visit: visit() },
+        SessionEvent::ResetRequested { user_id: Some(id(6)), visit: visit() },
         SessionEvent::Refreshed { visit: visit() },
         SessionEvent::ReuseDetected { visit: visit() },
         SessionEvent::Ended { reason: EndReason::TokenReused },

@@ -70,6 +70,7 @@ impl Brokers {
             sasl_mechanism: None,
             username: None,
             password: None,
+            password_file: None,
         }
     }
 

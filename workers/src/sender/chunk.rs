@@ -1,10 +1,12 @@
 //! One permit's calls.
 
 use crate::mailers::{Mailer, Outcome, Outgoing};
+use crate::metrics;
 use crate::window::Window;
 use domain::PermitId;
 use domain::dispatch::{Index, Refusal, Settlement};
 use futures::StreamExt;
+use std::time::Instant;
 
 /// What one permit's calls came to.
 pub struct HandedOver {
@@ -22,7 +24,12 @@ pub async fn hand_over(
     window: &Window,
 ) -> HandedOver {
     let calls = futures::stream::iter(mails)
-        .map(|(index, mail)| async move { (index, mailer.hand_over(&mail, window).await) })
+        .map(|(index, mail)| async move {
+            let started = Instant::now();
+            let outcome = mailer.hand_over(&mail, window).await;
+            metrics::called(mailer.name(), &outcome, started.elapsed());
+            (index, outcome)
+        })
         .buffer_unordered(mailer.concurrency().max(1));
     let mut settlement = Settlement { permit_id, ..Settlement::default() };
     let mut mailer_failed = true;

@@ -8,7 +8,7 @@ use domain::dispatch::{Dispatch, Index, Refusal};
 use domain::subscriber::Subscriber;
 use domain::{AddressHash, DispatchId, SubscriberId};
 use eventstore::{Loaded, clock, load_many, sealing};
-use mail::{Address, Compiled, ListHeaders, MergeData, MessageParts, PreferenceClaims};
+use mail::{Address, Compiled, ListHeaders, MergeData, MessageError, MessageParts, PreferenceClaims};
 use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -57,7 +57,7 @@ impl Sender {
             }
             composed
         });
-        composed.await.map_err(|error| eventstore::StoreError::Format(error.to_string()).into())
+        Ok(composed.await.map_err(eventstore::StoreError::from)?)
     }
 
     async fn read_chunk(
@@ -142,8 +142,18 @@ impl Sender {
             attempt: reader.attempt,
             envelope_from: from.email.clone(),
             envelope_to: reader.details.address.clone(),
-            message: message.map_err(|_| "message_not_built")?,
+            message: self.signed(from, message)?,
         })
+    }
+
+    /// A whole message with its DKIM signatures, or the word of why there is none.
+    pub(super) fn signed(
+        &self,
+        from: &Address,
+        built: Result<Vec<u8>, MessageError>,
+    ) -> Result<Vec<u8>, &'static str> {
+        let message = built.map_err(|_| "message_not_built")?;
+        self.settings.dkim.sign(&from.email, message).map_err(|_| "message_not_signed")
     }
 
     fn render(

@@ -1,14 +1,19 @@
 //! Sends: claims a dispatch in Postgres, makes its mails, authorizes a chunk, calls the mailer within the window, and
 //! settles what came of it. The feed only wakes it, so pauses, rates and slow providers never stall a projection.
 
+mod account_mails;
 mod campaign;
 mod chunk;
 mod compose;
 mod left_behind;
 mod pass;
 mod settling;
+mod test_mails;
 mod transactional;
 
+pub use account_mails::AccountPages;
+
+use crate::dkim::Dkim;
 use crate::mailers::Mailer;
 use campaign::{CampaignContext, Campaigns};
 use commands::send::Claim;
@@ -32,7 +37,6 @@ const DEFERRED_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 
 pub type Mailers = BTreeMap<String, Arc<dyn Mailer>>;
 
-#[derive(Clone)]
 pub struct SenderSettings {
     /// Recipients of one authorization, at the most.
     pub chunk_max: usize,
@@ -45,8 +49,10 @@ pub struct SenderSettings {
     pub default_mailer: String,
     pub default_from: Address,
     pub postal_address: Option<String>,
+    pub account_pages: AccountPages,
     /// The host of Message-ID and List-Id.
     pub mail_host: String,
+    pub dkim: Dkim,
 }
 
 #[derive(Clone)]
@@ -99,8 +105,9 @@ impl Sender {
             lanes.spawn(async move { sender.run_lane(lane, &stop).await });
         }
         while let Some(ended) = lanes.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a sender lane died; its dispatches are taken over when their leases end");
+            // Without the error's text, which quotes a panic's message.
+            if ended.is_err() {
+                tracing::error!("a sender lane died; its dispatches are taken over when their leases end");
             }
         }
     }

@@ -5,6 +5,7 @@ use super::compose::Composed;
 use super::settling::Insistence;
 use super::{CampaignContext, Sender};
 use crate::mailers::Mailer;
+use crate::metrics;
 use crate::window::Window;
 use commands::CommandError;
 use commands::send::{Authorized, Claim};
@@ -60,6 +61,7 @@ impl<'a> Pass<'a> {
             return Ok(Chunk::Settled);
         }
         if let Err(down) = self.mailer.prepare(indexes.len().min(self.mailer.concurrency())).await {
+            metrics::unavailable(self.mailer.name());
             return Ok(Chunk::Down(down.reason));
         }
         let composed =

@@ -17,10 +17,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
+use workers::dkim::Dkim;
 use workers::freezer::Freezer;
 use workers::mailers::{Mailer, Outcome, Outgoing, Reconciled, Unavailable};
 use workers::scheduler::Scheduler;
-use workers::sender::{Sender, SenderSettings};
+use workers::sender::{AccountPages, Sender, SenderSettings};
 use workers::window::Window;
 
 pub const TIMING: Timing = Timing { window: Duration::from_millis(400), margin: Duration::from_millis(100) };
@@ -164,6 +165,11 @@ impl World {
             default_from: Address::parse("News <news@example.com>").unwrap(),
             postal_address: None,
             mail_host: "example.com".into(),
+            account_pages: AccountPages {
+                password_reset: "https://app.example.com/reset".into(),
+                invitation: "https://app.example.com/join".into(),
+            },
+            dkim: Dkim::default(),
         };
         let mailers = [("scripted".to_owned(), mailer as Arc<dyn Mailer>)].into_iter().collect();
         let keys = Arc::new(LinkKeys::new(keys).unwrap());

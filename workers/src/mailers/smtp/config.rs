@@ -24,6 +24,8 @@ pub struct SmtpConfig {
     /// With it the mailer signs in by AUTH PLAIN or LOGIN (RFC 4954); never over plain text, unless to this machine.
     pub username: Option<Secret>,
     pub password: Option<Secret>,
+    /// Holds the password instead.
+    pub password_file: Option<PathBuf>,
     /// What EHLO says: a domain, or an address literal in brackets (RFC 5321 section 4.1.4). Else the machine's name.
     pub ehlo_name: Option<String>,
     /// Connections open at once, which is also the number of calls: 1 to 256.
@@ -49,6 +51,7 @@ impl Default for SmtpConfig {
             ca_file: None,
             username: None,
             password: None,
+            password_file: None,
             ehlo_name: None,
             connections: 8,
             messages_per_connection: 100,

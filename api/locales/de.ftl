@@ -1,0 +1,46 @@
+# Die Seiten, die Leserinnen und Leser sehen.
+
+leave-title = Abbestellen?
+leave-group = Sie bekommen dann keine Mails mehr von „{ $group }“.
+leave-everything = Sie bekommen dann gar keine Mails mehr von diesem Absender.
+leave-button = Abbestellen
+leave-all-button = Alles abbestellen
+
+left-title = Sie sind abgemeldet.
+left-group = Sie bekommen keine Mails mehr von „{ $group }“. Mehr ist nicht zu tun.
+left-everything = Sie bekommen gar keine Mails mehr von diesem Absender. Mehr ist nicht zu tun.
+return-hint = War das ein Versehen?
+return-button = Wieder bestellen
+
+choices-title = Welche Mails möchten Sie?
+choices-button = Auswahl speichern
+said-saved = Ihre Auswahl ist gespeichert.
+said-returned = Sie sind wieder angemeldet.
+
+broken-title = Dieser Link funktioniert nicht.
+broken-hint = Manche Mailprogramme zerbrechen lange Links. Bitte öffnen Sie die Mail noch einmal und benutzen Sie ihren Link „Abbestellen“, oder kopieren Sie den ganzen Link in die Adresszeile.
+broken-help = Wenn das nicht hilft, antworten Sie auf die Mail: Auch dann muss der Absender Sie von der Liste nehmen.
+
+old-title = Dafür ist dieser Link zu alt.
+old-hint = Er ist älter als ein Jahr und kann nur noch abbestellen. Bitte nehmen Sie den Link einer neueren Mail. Es wurde nichts geändert.
+
+foreign-title = Bitte benutzen Sie den Knopf auf unserer eigenen Seite.
+foreign-hint = Es wurde nichts geändert. Öffnen Sie den Link in der Mail noch einmal und drücken Sie dort auf den Knopf.
+
+failed-title = Das hat nicht geklappt.
+failed-hint = Bitte versuchen Sie es gleich noch einmal: Laden Sie diese Seite neu.
+
+reset-title = Neues Passwort wählen
+reset-over = Er gilt einmal, 30 Minuten lang, und nur der neueste gilt. Fordern Sie einen neuen an, wo Sie sich anmelden; haben Sie das schon getan, öffnen Sie die letzte Mail.
+invited-title = Willkommen. Wählen Sie ein Passwort
+invited-over = Er gilt einmal, 7 Tage lang, und nur der neueste gilt. Haben Sie schon ein Passwort gewählt, melden Sie sich an. Sonst bitten Sie um eine neue Einladung.
+over-title = Dieser Link gilt nicht mehr.
+chosen-for = Für
+chosen-password = Neues Passwort
+chosen-rule = Mindestens 12 Zeichen. Gut sind ein paar Wörter, die Sie sonst nirgends benutzen.
+chosen-again = Noch einmal
+chosen-button = Passwort speichern
+chosen-differs = Die beiden Passwörter sind nicht gleich.
+chosen-unfit = Ein Passwort hat 12 bis 512 Zeichen.
+chosen-title = Ihr Passwort ist gespeichert.
+chosen-hint = Sie sind überall abgemeldet. Melden Sie sich mit dem neuen Passwort an; diese Seite können Sie schließen.

@@ -1,0 +1,46 @@
+# The pages that readers see. Names of groups and masked addresses are filled in.
+
+leave-title = Unsubscribe?
+leave-group = You will not get mails from “{ $group }” any more.
+leave-everything = You will not get any mail from this sender any more.
+leave-button = Unsubscribe
+leave-all-button = Unsubscribe from everything
+
+left-title = You are unsubscribed.
+left-group = You will not get mails from “{ $group }” any more. There is nothing else to do.
+left-everything = You will not get any mail from this sender any more. There is nothing else to do.
+return-hint = That was a mistake?
+return-button = Subscribe again
+
+choices-title = Which mails do you want?
+choices-button = Save my choice
+said-saved = Your choice is saved.
+said-returned = You are subscribed again.
+
+broken-title = This link does not work.
+broken-hint = Some mail programs break long links. Please open the mail again and use its link “Unsubscribe”, or copy the whole link into the address bar.
+broken-help = If that does not help, answer the mail: its sender has to take you off the list as well.
+
+old-title = This link is too old for that.
+old-hint = It is older than a year, and can only unsubscribe. Please use the link of a newer mail. Nothing was changed.
+
+foreign-title = Please use the button on our own page.
+foreign-hint = Nothing was changed. Open the link in the mail again, and press the button there.
+
+failed-title = That did not work.
+failed-hint = Please try again in a moment: reload this page.
+
+reset-title = Choose a new password
+reset-over = It works once, within 30 minutes, and only the newest one does. Ask for another where you sign in; if you did, open the latest mail.
+invited-title = Welcome. Choose a password
+invited-over = It works once, within 7 days, and only the newest one does. If you have chosen a password already, sign in. Else ask who invited you for another invitation.
+over-title = This link does not work any more.
+chosen-for = For
+chosen-password = New password
+chosen-rule = At least 12 characters. A few words that you use nowhere else are good.
+chosen-again = Once more
+chosen-button = Save the password
+chosen-differs = The two passwords are not the same.
+chosen-unfit = A password has 12 to 512 characters.
+chosen-title = Your password is saved.
+chosen-hint = You are signed out everywhere. Sign in with the new password; this page can be closed.

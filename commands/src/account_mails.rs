@@ -1,0 +1,239 @@
+//! Mails with a link that lets somebody choose a password: asked for here, sent by a sender as every mail is.
+//!
+//! Whatever is done for an address that has a user is done for one that has none, by the same statements, so that neither the
+//! answer nor its time tells them apart: the mail for nobody is queued too, and given up by the sender.
+//!
+//! A link's secret is in no event and no row, not even sealed: the log is for ever. The sender draws it when it makes the
+//! mail, and its hash is written in the transaction that lets the mail go. So each kind of link has one hash that counts,
+//! that of the newest mail, from then until it is used or its time is over.
+
+use crate::accounts::record;
+use crate::secrets::{self, Given};
+use crate::{CommandError, Commands, Context};
+use chrono::TimeDelta;
+use domain::session::{Session, SessionCommand};
+use domain::transactional::{AccountMail, AccountMailKind, Transactional, TransactionalCommand};
+use domain::visit::Visit;
+use domain::{AddressHash, DispatchId, EmailAddress, UserId};
+use eventstore::sealing::{self, SubjectKeys};
+use eventstore::{clock, ids};
+use sqlx::PgConnection;
+
+/// From the moment that the mail may go.
+pub const RESET_LIFE: TimeDelta = TimeDelta::minutes(30);
+pub const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
+
+/// Who asked for a link waits for it; an invitation can wait for a mailer to come back.
+const RESET_GIVEN_UP_AFTER: TimeDelta = TimeDelta::minutes(30);
+const INVITATION_GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(1);
+
+/// Mails of one kind to one address: nobody's mailbox is filled by somebody else's clicks.
+const HOURLY_MAX: i64 = 3;
+const DAILY_MAX: i64 = 10;
+
+/// The secret of one mail's link.
+pub struct AccountToken {
+    pub(crate) kind: AccountMailKind,
+    pub(crate) secret: Given,
+}
+
+impl AccountToken {
+    pub fn draw(kind: AccountMailKind) -> Result<Self, CommandError> {
+        let prefix = match kind {
+            AccountMailKind::PasswordReset => "plp_",
+            AccountMailKind::Invitation => "pli_",
+        };
+        Ok(Self { kind, secret: secrets::new(prefix)? })
+    }
+
+    pub fn text(&self) -> &str {
+        &self.secret.text
+    }
+
+    fn life(&self) -> TimeDelta {
+        match self.kind {
+            AccountMailKind::PasswordReset => RESET_LIFE,
+            AccountMailKind::Invitation => INVITATION_LIFE,
+        }
+    }
+}
+
+/// Whom a link is for.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct AccountLink {
+    pub user_id: UserId,
+    /// Sealed, as in UserAdded.
+    pub address: String,
+}
+
+impl Commands {
+    /// Queues a link to choose a new password for the user of this address, if there is one. Beyond the limit of mails
+    /// nothing happens.
+    pub async fn request_password_reset(
+        &self,
+        context: &Context,
+        email: &EmailAddress,
+        visit: Visit,
+    ) -> Result<(), CommandError> {
+        let address = self.store.master.address_hash(email);
+        let mut tx = self.store.pool.begin().await?;
+        let user: Option<UserId> = sqlx::query_scalar("SELECT user_id FROM accounts WHERE address_hash = $1")
+            .bind(address.0.as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        if !self.queue_account_mail(&mut tx, context, AccountMailKind::PasswordReset, user, address).await? {
+            return Ok(());
+        }
+        let attempt = ids::new_id();
+        let keys = sealing::create(&mut tx, &self.store.master, &[attempt]).await?;
+        let request = SessionCommand::RequestReset { user_id: user, visit };
+        record::<Session>(&mut tx, attempt, &keys, request, context).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(())
+    }
+
+    /// False: the address got as many as it may.
+    pub(crate) async fn queue_account_mail(
+        &self,
+        tx: &mut PgConnection,
+        context: &Context,
+        kind: AccountMailKind,
+        user_id: Option<UserId>,
+        address_hash: AddressHash,
+    ) -> Result<bool, CommandError> {
+        if !is_within_limits(tx, kind, address_hash).await? {
+            return Ok(false);
+        }
+        let dispatch = ids::new_id();
+        let queue =
+            "INSERT INTO account_mails (dispatch_id, address_hash, kind, user_id) VALUES ($1, $2, $3, $4)";
+        sqlx::query(queue)
+            .bind(dispatch)
+            .bind(address_hash.0.as_slice())
+            .bind(kind.as_str())
+            .bind(user_id)
+            .execute(&mut *tx)
+            .await?;
+        let given_up_after = match kind {
+            AccountMailKind::PasswordReset => RESET_GIVEN_UP_AFTER,
+            AccountMailKind::Invitation => INVITATION_GIVEN_UP_AFTER,
+        };
+        let mail = AccountMail {
+            kind,
+            user_id,
+            mailer: self.mailers.default.clone(),
+            address_hash,
+            hash_key_id: self.store.master.id().into(),
+            expires_at: clock::now() + given_up_after,
+        };
+        // The version that a client saw is another stream's.
+        let context = Context { if_match: None, ..context.clone() };
+        let request = TransactionalCommand::RequestAccount(mail);
+        record::<Transactional>(tx, dispatch, &SubjectKeys::new(), request, &context).await?;
+        Ok(true)
+    }
+
+    /// Whom a link is for that is good now. Looking changes nothing.
+    pub async fn account_link(
+        &self,
+        kind: AccountMailKind,
+        token: &str,
+    ) -> Result<Option<AccountLink>, CommandError> {
+        let found = "SELECT user_id, a.address FROM account_mails m JOIN accounts a USING (user_id)
+                     WHERE token_hash = $1 AND kind = $2 AND expires_at > clock_timestamp() AND NOT a.disabled";
+        Ok(sqlx::query_as(found)
+            .bind(secrets::hash(token).as_slice())
+            .bind(kind.as_str())
+            .fetch_optional(&self.store.pool)
+            .await?)
+    }
+}
+
+/// Requests for one address take turns, so that each counts the others.
+async fn is_within_limits(
+    tx: &mut PgConnection,
+    kind: AccountMailKind,
+    address: AddressHash,
+) -> Result<bool, CommandError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('account mails ' || encode($1, 'hex'), 0))")
+        .bind(address.0.as_slice())
+        .execute(&mut *tx)
+        .await?;
+    let (hourly, daily): (i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE requested_at > now() - interval '1 hour'), count(*) FROM account_mails
+         WHERE address_hash = $1 AND kind = $2 AND requested_at > now() - interval '1 day'",
+    )
+    .bind(address.0.as_slice())
+    .bind(kind.as_str())
+    .fetch_one(&mut *tx)
+    .await?;
+    Ok(hourly < HOURLY_MAX && daily < DAILY_MAX)
+}
+
+/// Of the kind's links of this user the mail's counts from now on; false: a newer mail was asked for, or there is nobody who
+/// may have one.
+pub(crate) async fn let_link_count(
+    tx: &mut PgConnection,
+    dispatch: DispatchId,
+    token: &AccountToken,
+) -> Result<bool, CommandError> {
+    let user: Option<UserId> = sqlx::query_scalar(
+        "SELECT a.user_id FROM account_mails m JOIN accounts a USING (user_id)
+         WHERE m.dispatch_id = $1 AND NOT a.disabled AND NOT EXISTS (
+             SELECT FROM account_mails newer
+             WHERE newer.user_id = m.user_id AND newer.kind = m.kind AND newer.requested_at > m.requested_at)
+         FOR NO KEY UPDATE OF a",
+    )
+    .bind(dispatch)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(user) = user else { return Ok(false) };
+    sqlx::query("UPDATE account_mails SET token_hash = NULL WHERE user_id = $1 AND kind = $2 AND token_hash IS NOT NULL")
+        .bind(user)
+        .bind(token.kind.as_str())
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE account_mails SET token_hash = $2, expires_at = $3 WHERE dispatch_id = $1")
+        .bind(dispatch)
+        .bind(token.secret.hash.as_slice())
+        .bind(clock::now() + token.life())
+        .execute(&mut *tx)
+        .await?;
+    Ok(true)
+}
+
+/// Spends a link, and with it all of the user's; whose it was. The account's row is locked first.
+pub(crate) async fn spend_link(
+    tx: &mut PgConnection,
+    kind: AccountMailKind,
+    token: &str,
+) -> Result<Option<UserId>, CommandError> {
+    let hash = secrets::hash(token);
+    // Of two requests with one link the second waits here for the first, and then finds it spent.
+    sqlx::query(
+        "SELECT FROM accounts WHERE user_id = (SELECT user_id FROM account_mails WHERE token_hash = $1) FOR UPDATE",
+    )
+    .bind(hash.as_slice())
+    .execute(&mut *tx)
+    .await?;
+    let user: Option<UserId> = sqlx::query_scalar(
+        "SELECT user_id FROM account_mails
+         WHERE token_hash = $1 AND kind = $2 AND expires_at > clock_timestamp()",
+    )
+    .bind(hash.as_slice())
+    .bind(kind.as_str())
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(user) = user {
+        forget_links(tx, user).await?;
+    }
+    Ok(user)
+}
+
+/// Who has chosen a password has no use for links that were sent before.
+pub(crate) async fn forget_links(tx: &mut PgConnection, user: UserId) -> Result<(), CommandError> {
+    let forget = "UPDATE account_mails SET token_hash = NULL WHERE user_id = $1 AND token_hash IS NOT NULL";
+    sqlx::query(forget).bind(user).execute(tx).await?;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! A link that lets somebody choose a password. Its secret is drawn here, for one attempt: a mail that did not go leaves
+//! nothing that opens anything.
+
+use super::Sender;
+use super::transactional::Decided;
+use crate::mailers::{Mailer, Outgoing};
+use crate::window::Window;
+use commands::send::{Lease, Unmade};
+use commands::{AccountToken, CommandError};
+use domain::DispatchId;
+use domain::dispatch::Index;
+use domain::transactional::{AccountMail, AccountMailKind, Transactional};
+use eventstore::{Loaded, clock, ids};
+use mail::account::{self, Letter};
+use mail::{Address, MessageParts};
+
+const ONLY: Index = 0;
+
+/// Where the links lead: pages with a form, which post the link's token.
+#[derive(Debug, Clone)]
+pub struct AccountPages {
+    pub password_reset: String,
+    pub invitation: String,
+}
+
+impl AccountPages {
+    /// The token is base64url: nothing in it needs to be escaped.
+    fn link(&self, kind: AccountMailKind, token: &str) -> String {
+        let page = match kind {
+            AccountMailKind::PasswordReset => &self.password_reset,
+            AccountMailKind::Invitation => &self.invitation,
+        };
+        let separator = if page.contains('?') { '&' } else { '?' };
+        format!("{page}{separator}token={token}")
+    }
+}
+
+impl Sender {
+    pub(super) async fn decide_on_account(
+        &self,
+        lease: Lease,
+        dispatch: Loaded<Transactional>,
+        mail: &AccountMail,
+        mailer: &dyn Mailer,
+    ) -> Result<Decided, CommandError> {
+        let attempt = dispatch.aggregate.recipients.first().map_or(0, |recipient| recipient.attempts) + 1;
+        let made = self.make_account_mail(lease.dispatch_id, mail, attempt).await?;
+        let window = Window::open(self.commands.timing.window);
+        let (token, mails) = match made {
+            Ok((token, outgoing)) => (Ok(token), vec![(ONLY, outgoing)]),
+            Err(unmade) => (Err(unmade), Vec::new()),
+        };
+        let (name, hold, token) =
+            (mailer.name(), self.hold(mailer), token.as_ref().map_err(|unmade| *unmade));
+        let authorized = self.commands.authorize_account_mail(lease, dispatch, name, token, hold).await?;
+        Ok(Decided { mails, window, authorized })
+    }
+
+    async fn make_account_mail(
+        &self,
+        dispatch: DispatchId,
+        mail: &AccountMail,
+        attempt: u16,
+    ) -> Result<Result<(AccountToken, Outgoing), Unmade>, CommandError> {
+        let Some(user) = mail.user_id else { return Ok(Err(Unmade::Nobody)) };
+        let Some(address) = self.commands.address_of(user).await? else {
+            return Ok(Err(Unmade::Failed("erased")));
+        };
+        let token = AccountToken::draw(mail.kind)?;
+        let outgoing = self.account_mail(dispatch, mail.kind, attempt, address, &token);
+        Ok(outgoing.map(|outgoing| (token, outgoing)).map_err(Unmade::Failed))
+    }
+
+    fn account_mail(
+        &self,
+        dispatch: DispatchId,
+        kind: AccountMailKind,
+        attempt: u16,
+        address: String,
+        token: &AccountToken,
+    ) -> Result<Outgoing, &'static str> {
+        let (from, host) = (&self.settings.default_from, &self.settings.mail_host);
+        let sender = from.name.as_deref().unwrap_or(host);
+        let letter =
+            Letter { sender, email: &address, link: &self.settings.account_pages.link(kind, token.text()) };
+        let written = match kind {
+            AccountMailKind::PasswordReset => account::password_reset(&letter),
+            AccountMailKind::Invitation => account::invitation(&letter),
+        };
+        let message = mail::build(&MessageParts {
+            from,
+            reply_to: None,
+            to: &Address { email: address.clone(), name: None },
+            subject: &written.subject,
+            html: &written.html,
+            text: &written.text,
+            message_id: &format!("{dispatch}.{ONLY}.{attempt}@{host}"),
+            date: clock::now(),
+            list: None,
+            tags: &[
+                ("X-Postledger-Kind", kind.as_str()),
+                ("X-Postledger-Dispatch", &dispatch.to_string()),
+                ("X-Postledger-Attempt", &attempt.to_string()),
+            ],
+        });
+        Ok(Outgoing {
+            dispatch,
+            subscriber: ids::recipient_id(dispatch, ONLY),
+            attempt: u32::from(attempt),
+            envelope_from: from.email.clone(),
+            envelope_to: address,
+            message: self.signed(from, message)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_have_a_query_of_its_own() {
+        let pages = AccountPages {
+            password_reset: "https://a.example/reset".into(),
+            invitation: "https://a.example/?page=join".into(),
+        };
+        let link = |kind| pages.link(kind, "t");
+        assert_eq!(link(AccountMailKind::PasswordReset), "https://a.example/reset?token=t");
+        assert_eq!(link(AccountMailKind::Invitation), "https://a.example/?page=join&token=t");
+    }
+}
