@@ -29,7 +29,6 @@ PATHS = {
     "/imports/{id}": lambda: {"id": SCENE.imported()},
     "/subscribers/{id}": lambda: {"id": SCENE.subscriber()},
     "/templates/{id}": lambda: {"id": SCENE.template()},
-    "/users/{id}/invitation": lambda: {"id": SCENE.invited()},
     "/users/{id}": lambda: {"id": SCENE.user_id()},
     "/users/{id}/invitation": lambda: {"id": SCENE.invited_id()},
 }

@@ -5,6 +5,7 @@ use crate::access::{Access, Kind, Routes, query_token};
 use crate::body::{self, Input, Unkept, is_json};
 use crate::config::FORM_MAX_BYTES;
 use crate::context;
+use crate::limits;
 use crate::pages::account::{self, Form};
 use crate::pages::{self, Words};
 use crate::personal::Opener;
@@ -73,6 +74,7 @@ async fn request_reset(
     visitor: Visitor,
     call: Unkept<ResetRequest>,
 ) -> Result<StatusCode, ApiError> {
+    limits::stranger(&app, visitor.client)?;
     let email = EmailAddress::parse(&call.body.email);
     let email = email.map_err(|error| ApiError::invalid("email", error.to_string()))?;
     app.commands.request_password_reset(&call.context, &email, visitor.visit).await?;
