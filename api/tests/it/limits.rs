@@ -175,7 +175,11 @@ async fn passwords_are_limited_by_the_address(pool: PgPool) {
 /// Stuffing from many addresses slows guesses down, and locks nobody out of where they work.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn guesses_at_one_account_from_everywhere_do_not_lock_its_owner_out(pool: PgPool) {
-    let app = limited(pool, |config| config.limits.passwords_per_account_and_minute = of(5)).await;
+    let app = limited(pool, |config| {
+        config.limits.passwords_per_account_and_minute = of(5);
+        config.limits.passwords_where_known_per_minute = of(5);
+    })
+    .await;
     app.user(ANA, &[Role::Marketer]).await;
     app.user("bob@example.com", &[Role::Marketer]).await;
     login(&app, HOME, PASSWORD).send().await.tokens();

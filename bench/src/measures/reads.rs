@@ -98,10 +98,10 @@ async fn wrk(url: &str, bearer: Option<&str>) -> (f64, f64) {
 
 /// As wrk writes times: `831.00us`, `2.41ms`, `1.02s`.
 fn milliseconds(time: &str) -> Option<f64> {
-    let units = [("us", 0.001), ("ms", 1.0), ("s", 1_000.0)];
-    let (number, factor) =
-        units.iter().find_map(|(unit, factor)| Some((time.strip_suffix(unit)?, factor)))?;
-    Some(number.parse::<f64>().ok()? * factor)
+    let units = [("us", 1_000_000.0), ("ms", 1_000.0), ("s", 1.0)];
+    let (number, in_a_second) =
+        units.iter().find_map(|(unit, count)| Some((time.strip_suffix(unit)?, count)))?;
+    Some(number.parse::<f64>().ok()? * 1_000.0 / in_a_second)
 }
 
 /// By the rate.
