@@ -1,6 +1,9 @@
 //! Who may call a route. Permission is part of each route: [`Routes`] takes none without an [`Access`], and the
 //! router takes nothing but [`Routes`].
 
+use crate::client::Client;
+use crate::compression::Compressible;
+use crate::limits::{NOWHERE, Standing};
 use crate::pages::{self, Words};
 use crate::problem::ApiError;
 use crate::state::App;
@@ -16,6 +19,7 @@ use http::request::Parts;
 use http::{HeaderMap, Uri, header};
 use mail::links::{LinkError, PreferenceClaims};
 use serde::Deserialize;
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::Instant;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
@@ -61,6 +65,14 @@ pub(crate) enum Principal {
     Reader(PreferenceClaims),
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or(Self::Nobody))
+    }
+}
+
 /// Who signed in, on routes that keys cannot use.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
@@ -95,7 +107,8 @@ impl Routes {
 
     pub fn add(self, access: Access, kind: Kind, route: UtoipaMethodRouter<App>) -> Self {
         let time = (kind != Kind::Upload).then_some(self.app.config.request_timeout);
-        let rule = Rule { app: self.app.clone(), access, time };
+        let compressible = Compressible::of(access, kind);
+        let rule = Rule { app: self.app.clone(), access, time, compressible };
         let (schemas, mut paths, methods) =
             route.map(|methods| methods.route_layer(middleware::from_fn_with_state(rule, guard)));
         openapi::complete(&mut paths, access, kind);
@@ -120,31 +133,65 @@ struct Rule {
     app: App,
     access: Access,
     time: Option<Duration>,
+    compressible: Option<Compressible>,
 }
 
 async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let started = Instant::now();
     // A database that does not answer must not hold it for ever.
-    let admitted = tokio::time::timeout(rule.app.config.request_timeout, rule.admit(&parts)).await;
-    match admitted.unwrap_or(Err(ApiError::TimedOut)) {
-        Ok(principal) => parts.extensions.insert(principal),
+    let admitted = tokio::time::timeout(rule.app.config.request_timeout, rule.enter(&parts)).await;
+    let (principal, standing) = match admitted.unwrap_or(Err(ApiError::TimedOut)) {
+        Ok(entered) => entered,
         Err(error) if rule.access == Access::PreferenceLink && !body::is_json(&parts.headers) => {
-            return pages::bad_link(Words::of(&parts.headers), error);
+            let words = Words::of(&parts.headers);
+            return match error {
+                ApiError::TooMany(_) => pages::failed(words, error),
+                _ => pages::bad_link(words, error),
+            };
         }
         Err(error) => return error.into_response(),
     };
+    parts.extensions.insert(principal);
     let request = Request::from_parts(parts, body);
-    match rule.time {
-        None => next.run(request).await,
-        Some(time) => match tokio::time::timeout_at(started + time, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => ApiError::TimedOut.into_response(),
-        },
+    let answered = match rule.time {
+        None => Ok(next.run(request).await),
+        Some(time) => tokio::time::timeout_at(started + time, next.run(request)).await,
+    };
+    let mut response = answered.unwrap_or_else(|_| ApiError::TimedOut.into_response());
+    standing.write(response.headers_mut());
+    if let Some(compressible) = rule.compressible {
+        response.extensions_mut().insert(compressible);
     }
+    response
 }
 
 impl Rule {
+    /// Admits and counts. What opens nothing counts against the address it came from.
+    async fn enter(&self, parts: &Parts) -> Result<(Principal, Standing), ApiError> {
+        let network = parts.extensions.get::<Client>().unwrap_or(&NOWHERE).network();
+        let limiters = &self.app.limiters;
+        let principal = match self.admit(parts).await {
+            Err(error @ ApiError::Unauthorized(_)) if !self.is_for_readers() => {
+                limiters.public.count(network)?;
+                return Err(error);
+            }
+            admitted => admitted?,
+        };
+        let standing = match &principal {
+            Principal::Nobody => limiters.public.count(network),
+            Principal::User(user) => limiters.users.count(user.id),
+            Principal::Key { id, .. } => limiters.keys.count(id),
+            // A scanner that opens a link again and again must not keep its reader from opting out.
+            Principal::Reader(claims) => limiters.links.count((claims, parts.method.is_safe())),
+        };
+        Ok((principal, standing?))
+    }
+
+    fn is_for_readers(&self) -> bool {
+        matches!(self.access, Access::PreferenceToken | Access::PreferenceLink)
+    }
+
     async fn admit(&self, parts: &Parts) -> Result<Principal, ApiError> {
         match self.access {
             Access::Public => Ok(Principal::Nobody),

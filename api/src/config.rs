@@ -1,6 +1,8 @@
 //! What the API has to be told.
 
-use http::Uri;
+use crate::limits::Limits;
+use http::{HeaderValue, Uri};
+use ipnet::IpNet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,8 +31,11 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// How long a query waits until its read model has what `Postledger-Position` names.
     pub position_wait: Duration,
-    /// Streams (progress, CSV) at once, over all clients; more are told to come back.
-    pub streams_max: usize,
+    /// Whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Pages of these origins may call from a browser.
+    pub allowed_origins: Vec<Origin>,
+    pub limits: Limits,
     /// A stream ends after this time, whatever it waits for: no longer than an access token opens anything.
     pub stream_lifetime: Duration,
     /// How often progress is looked at.
@@ -51,7 +56,9 @@ impl ApiConfig {
             body_time: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
             position_wait: Duration::from_secs(5),
-            streams_max: 100,
+            trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
+            limits: Limits::default(),
             stream_lifetime: Duration::from_secs(600),
             progress_poll: Duration::from_millis(500),
             heartbeat: Duration::from_secs(15),
@@ -63,6 +70,10 @@ impl ApiConfig {
 pub enum ConfigError {
     #[error("the public URL must be absolute, http or https, without query and fragment")]
     PublicUrl,
+    #[error(
+        "an origin is https://host or https://host:port, in lower case, without a path and the port that goes without saying"
+    )]
+    Origin,
 }
 
 /// `https://mail.example.org` or with a path below which the API is mounted; kept without a slash at its end.
@@ -82,6 +93,10 @@ impl PublicUrl {
         format!("{}{path}", self.url)
     }
 
+    pub(crate) fn is_https(&self) -> bool {
+        self.origin.starts_with("https://")
+    }
+
     /// Whether a page at `url` is one of ours: scheme, host and port are the same (RFC 6454 section 5).
     pub(crate) fn is_same_origin(&self, url: &str) -> bool {
         origin(url).is_some_and(|origin| origin == self.origin)
@@ -94,6 +109,34 @@ impl FromStr for PublicUrl {
     fn from_str(url: &str) -> Result<Self, ConfigError> {
         let origin = origin(url).filter(|_| !url.contains(['?', '#'])).ok_or(ConfigError::PublicUrl)?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), origin })
+    }
+}
+
+/// As a browser writes it in `Origin` (RFC 6454 section 6.1): `https://app.example.org`, `http://localhost:5173`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Origin(HeaderValue);
+
+impl Origin {
+    pub(crate) fn value(&self) -> &HeaderValue {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        let whole = origin(&text).ok_or(ConfigError::Origin)?;
+        let without_port = |port: &str| whole.strip_suffix(port).unwrap_or(&whole).to_owned();
+        let written = match whole.starts_with("https://") {
+            true => without_port(":443"),
+            false => without_port(":80"),
+        };
+        match written == text {
+            true => HeaderValue::from_str(&text).map(Self).map_err(|_| ConfigError::Origin),
+            false => Err(ConfigError::Origin),
+        }
     }
 }
 
@@ -137,6 +180,33 @@ mod tests {
         for foreign in foreign {
             assert!(!url.is_same_origin(foreign), "{foreign}");
         }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_do() {
+        for fine in ["https://app.example.org", "http://localhost:5173", "https://app.example.org:8443"] {
+            assert!(Origin::try_from(fine.to_owned()).is_ok(), "{fine}");
+        }
+        let bad = [
+            "*",
+            "null",
+            "",
+            "app.example.org",
+            "https://app.example.org/",
+            "https://App.example.org",
+            "https://app.example.org:443",
+            "http://app.example.org:80",
+            "https://*.example.org/x",
+        ];
+        for bad in bad {
+            assert_eq!(Origin::try_from(bad.to_owned()), Err(ConfigError::Origin), "{bad}");
+        }
+    }
+
+    #[test]
+    fn streams_end_with_the_token_that_opened_them() {
+        let config = ApiConfig::new("https://a.example".parse().unwrap());
+        assert!(config.stream_lifetime.as_secs() <= crate::tokens::LIFE_SECONDS.unsigned_abs());
     }
 
     #[test]

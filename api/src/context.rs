@@ -48,6 +48,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Plain {
     }
 }
 
+/// Whose something is: each user, key and link of a reader is one of its own.
+pub(crate) fn caller(principal: &Principal) -> String {
+    actors(principal).1
+}
+
 /// The word that is recorded, and whose keys are whose: each reader has their own.
 fn actors(principal: &Principal) -> (String, String) {
     let both = |actor: String| (actor.clone(), actor);

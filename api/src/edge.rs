@@ -1,15 +1,21 @@
-//! What every request and every answer goes through: the request id, the log line, the headers, problems.
+//! What every request and every answer goes through: the request id, the client's address, the log line, the headers,
+//! compression, problems.
 
+use crate::client::Client;
+use crate::config::ApiConfig;
 use crate::metrics::Call;
 use crate::problem::{self, ApiError};
+use crate::{compression, cors};
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use eventstore::ids;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
 use std::any::Any;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field};
@@ -20,26 +26,42 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestId(pub Uuid);
 
-/// Who is at the other end of the connection.
+/// Who is at the other end of the connection; [`serve`](crate::serve) adds it to each request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// When the request's head was there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrived(pub Instant);
 
+/// What the edge has to be told.
+struct Edge {
+    proxies: Vec<IpNet>,
+    is_https: bool,
+}
+
 /// Puts everything of this module around the routes.
-pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
-    routes
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, config: &ApiConfig) -> Router<S> {
+    let edge = Edge { proxies: config.trusted_proxies.clone(), is_https: config.public_url.is_https() };
+    let routes = routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(edge))
+        .layer(compression::layer());
+    let routes = match cors::layer(&config.allowed_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(middleware::from_fn_with_state(Arc::new(edge), around_request))
 }
 
-async fn edge(mut request: Request, next: Next) -> Response {
+async fn around_request(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    if let Some(Peer(peer)) = request.extensions().get() {
+        let client = Client::of(peer.ip(), request.headers(), &edge.proxies);
+        request.extensions_mut().insert(client);
+    }
     request.extensions_mut().insert(RequestId(id));
     request.extensions_mut().insert(Arrived(started));
     let call = Call::of(&request);
@@ -49,6 +71,9 @@ async fn edge(mut request: Request, next: Next) -> Response {
         call.count(&response, started.elapsed());
         let mut response = problem::complete(response, id);
         set_headers(response.headers_mut(), id);
+        if edge.is_https {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
         log(&response, started);
         response
     }
@@ -83,6 +108,9 @@ fn log(response: &Response, started: Instant) {
         _ => tracing::info!("answered"),
     }
 }
+
+/// A year (RFC 6797). Nothing is said of other hosts below this one: they may not be ours.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Headers that an answer did not set itself.
 const DEFAULTS: [(HeaderName, HeaderValue); 5] = [
@@ -126,8 +154,9 @@ mod tests {
     use tower::ServiceExt;
 
     async fn ask(router: Router) -> (StatusCode, HeaderMap, serde_json::Value) {
+        let config = ApiConfig::new("https://mail.example.org".parse().unwrap());
         let request = Request::builder().uri("/").body(Body::empty()).unwrap();
-        let (parts, body) = around(router).oneshot(request).await.unwrap().into_parts();
+        let (parts, body) = around(router, &config).oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, 10_000).await.unwrap();
         (parts.status, parts.headers, serde_json::from_slice(&body).unwrap())
     }

@@ -9,12 +9,16 @@
 
 mod access;
 mod body;
+mod client;
+mod compression;
 mod config;
 mod context;
+mod cors;
 mod csv_rows;
 mod edge;
 mod endpoints;
 mod input;
+mod limits;
 mod metrics;
 mod oidc;
 mod openapi;
@@ -25,15 +29,18 @@ mod reader;
 mod respond;
 mod router;
 mod server;
+mod shares;
 mod state;
 mod streams;
 mod tokens;
 mod upload;
 mod visit;
 
-pub use config::{ApiConfig, ConfigError, PublicUrl};
+pub use config::{ApiConfig, ConfigError, Origin, PublicUrl};
+pub use edge::Peer;
+pub use limits::Limits;
 pub use oidc::{OAUTH_STATE_KEYS, ProviderConfig, ProviderConfigError, Providers};
 pub use router::router;
-pub use server::serve;
+pub use server::{Connections, serve};
 pub use state::Deps;
 pub use tokens::{ACCESS_KEYS, AccessClaims, AccessKeys};

@@ -24,7 +24,8 @@ const PREFERENCE_IN_QUERY: &str = "preference_link";
             `items` and `next_cursor`, newest first. **Commands** take an `Idempotency-Key` of your own making: \
             repeat a command with the same key and body, and you get the first answer again. They answer \
             `Postledger-Position`: send it back with a query, and the query waits until it can see what the command \
-            did. **Errors** are problem documents (RFC 9457)."
+            did. **Errors** are problem documents (RFC 9457). **Limits**: answers bear `RateLimit-Limit`, \
+            `RateLimit-Remaining` and `RateLimit-Reset` (seconds); who exceeds one gets 429 with `Retry-After`."
     ),
     components(schemas(Problem, InvalidField)),
     modifiers(&Schemes),
@@ -89,6 +90,7 @@ pub(crate) fn complete(paths: &mut Paths, access: Access, kind: Kind) {
             if has_id {
                 problem(operation, "404", "The id is not known.");
             }
+            problem(operation, "429", "Too many requests: see `Retry-After`.");
             problem(operation, "500", "Something went wrong in the server.");
             problem(operation, "503", "Not available now: see `Retry-After`.");
         }

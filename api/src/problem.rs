@@ -2,6 +2,7 @@
 //!
 //! What went wrong inside stays inside: it is logged where it is turned into an answer, without values of people.
 
+use crate::limits::Exceeded;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use commands::{CommandError, FieldError};
@@ -44,6 +45,7 @@ pub(crate) enum ApiError {
     /// The client stopped sending.
     Stalled,
     TimedOut,
+    TooMany(Exceeded),
     Overloaded(&'static str),
     Internal,
 }
@@ -73,6 +75,7 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut | Self::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -100,6 +103,7 @@ impl ApiError {
             }
             Self::Stalled => ("stalled", "The body did not arrive in time"),
             Self::TimedOut => ("timed-out", "It took too long"),
+            Self::TooMany(_) => ("too-many-requests", "Too many requests"),
             Self::Overloaded(_) => ("overloaded", "Not available now"),
             Self::Internal => ("internal", "Something went wrong"),
         }
@@ -129,6 +133,7 @@ impl ApiError {
             Self::KeyInProgress => "ask again in a moment".to_owned(),
             Self::Stalled => "the connection was silent for too long".to_owned(),
             Self::TimedOut => "repeat it with the same idempotency key".to_owned(),
+            Self::TooMany(_) => "ask again after the seconds of the header Retry-After".to_owned(),
             Self::Internal => "the request id leads to the reason in our logs".to_owned(),
         }
     }
@@ -138,6 +143,7 @@ impl ApiError {
             Self::Unauthorized(_) | Self::RefreshRaced => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
+            Self::TooMany(exceeded) => Some((header::RETRY_AFTER, exceeded.retry_after_seconds.into())),
             Self::TimedOut | Self::Overloaded(_) => Some((header::RETRY_AFTER, RETRY_AFTER)),
             _ => None,
         }
@@ -168,13 +174,16 @@ impl IntoResponse for ApiError {
             current_status: None,
             errors: Vec::new(),
         };
+        let mut response = status.into_response();
+        response.headers_mut().extend(header);
         match self {
             Self::WrongState { status, .. } => problem.current_status = Some(status),
             Self::Invalid(errors) => problem.errors = errors.into_iter().map(InvalidField::from).collect(),
+            Self::TooMany(Exceeded { standing: Some(standing), .. }) => {
+                standing.write(response.headers_mut())
+            }
             _ => {}
         }
-        let mut response = status.into_response();
-        response.headers_mut().extend(header);
         response.extensions_mut().insert(Draft { kind, problem });
         response
     }
@@ -286,6 +295,12 @@ impl From<StoreError> for ApiError {
                 Self::Internal
             }
         }
+    }
+}
+
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::TooMany(exceeded)
     }
 }
 

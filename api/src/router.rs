@@ -3,7 +3,7 @@
 use crate::access::Routes;
 use crate::endpoints;
 use crate::state::{App, AppState, Deps};
-use crate::{edge, openapi};
+use crate::{edge, limits, openapi};
 use axum::Router;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,5 +19,6 @@ pub fn router(deps: Deps) -> Router {
     let document = serde_json::to_vec(&document).unwrap_or_default();
     // Nobody else sets it.
     let _ = app.openapi.set(Bytes::from(document));
-    edge::around(router).with_state(app)
+    limits::keep_small(&app);
+    edge::around(router, &app.config.clone()).with_state(app)
 }

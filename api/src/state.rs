@@ -1,5 +1,7 @@
 //! What every handler can reach.
 
+use crate::limits::Limiters;
+use crate::shares::Shares;
 use crate::{AccessKeys, ApiConfig, Providers};
 use bytes::Bytes;
 use commands::Commands;
@@ -41,7 +43,9 @@ pub(crate) struct AppState {
     pub config: ApiConfig,
     pub leaving: CancellationToken,
     pub shutdown: CancellationToken,
+    pub limiters: Limiters,
     pub streams: Arc<Semaphore>,
+    pub streams_each: Shares<String>,
     pub renders: Arc<Semaphore>,
     /// The reference, once all routes are known.
     pub openapi: OnceLock<Bytes>,
@@ -51,7 +55,9 @@ impl From<Deps> for AppState {
     fn from(deps: Deps) -> Self {
         Self {
             links: Links::new(deps.config.public_url.as_str()),
-            streams: Arc::new(Semaphore::new(deps.config.streams_max)),
+            limiters: Limiters::new(&deps.config.limits, &deps.commands.passwords),
+            streams: Arc::new(Semaphore::new(deps.config.limits.streams)),
+            streams_each: Shares::new(deps.config.limits.streams_per_client),
             renders: Arc::new(Semaphore::new(RENDERS_MAX)),
             openapi: OnceLock::new(),
             commands: deps.commands,

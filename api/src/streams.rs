@@ -1,6 +1,10 @@
 //! Answers that go on for a while: bounded in number and in time, and ended when the server shuts down.
 
+use crate::access::Principal;
+use crate::context;
+use crate::limits::Exceeded;
 use crate::problem::ApiError;
+use crate::shares::Share;
 use crate::state::App;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +16,17 @@ pub(crate) struct Stream {
     pub app: App,
     ends_at: Instant,
     _slot: OwnedSemaphorePermit,
+    _share: Share<String>,
 }
 
 impl Stream {
-    pub fn begin(app: &App) -> Result<Self, ApiError> {
+    pub fn begin(app: &App, caller: &Principal) -> Result<Self, ApiError> {
+        let share = app.streams_each.take(context::caller(caller));
+        let share = share.ok_or(Exceeded::AT_ONCE)?;
         let slot = Arc::clone(&app.streams).try_acquire_owned();
         let slot = slot.map_err(|_| ApiError::Overloaded("too many streams at once: ask again"))?;
-        Ok(Self { app: app.clone(), ends_at: Instant::now() + app.config.stream_lifetime, _slot: slot })
+        let ends_at = Instant::now() + app.config.stream_lifetime;
+        Ok(Self { app: app.clone(), ends_at, _slot: slot, _share: share })
     }
 
     pub fn is_over(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Where a request comes from. Sealed before it is kept.
 
-use crate::edge::{Arrived, Peer};
+use crate::client::Client;
+use crate::edge::Arrived;
+use crate::limits::NOWHERE;
 use crate::problem::ApiError;
 use axum::extract::FromRequestParts;
 use domain::Personal;
@@ -12,9 +14,9 @@ use std::time::Instant;
 const USER_AGENT_MAX_BYTES: usize = 500;
 
 pub(crate) fn of(parts: &Parts) -> Visit {
-    let peer = parts.extensions.get::<Peer>();
+    let client = parts.extensions.get::<Client>();
     Visit {
-        source_address: peer.map(|peer| Personal::plain(peer.0.ip().to_canonical().to_string())),
+        source_address: client.map(|client| Personal::plain(client.0.to_string())),
         user_agent: user_agent(parts).map(Personal::plain),
     }
 }
@@ -28,6 +30,7 @@ fn user_agent(parts: &Parts) -> Option<String> {
 /// Who is there, and since when.
 pub(crate) struct Visitor {
     pub visit: Visit,
+    pub client: Client,
     pub arrived: Instant,
 }
 
@@ -37,6 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         // The edge notes it for every request.
         let Some(Arrived(arrived)) = parts.extensions.get().copied() else { return Err(ApiError::Internal) };
-        Ok(Self { visit: of(parts), arrived })
+        let client = parts.extensions.get().copied().unwrap_or(NOWHERE);
+        Ok(Self { visit: of(parts), client, arrived })
     }
 }

@@ -72,12 +72,13 @@ pub struct Commands {
     pub timing: Timing,
     mailers: MailerNames,
     pub passwords: Arc<Passwords>,
+    refusals: Arc<accounts::Refusals>,
 }
 
 impl Commands {
     pub fn new(store: Store, opt_out_pool: sqlx::PgPool, timing: Timing, mailers: MailerNames) -> Self {
-        let passwords = Arc::default();
-        Self { opt_outs: store.with_pool(opt_out_pool), store, timing, mailers, passwords }
+        let opt_outs = store.with_pool(opt_out_pool);
+        Self { opt_outs, store, timing, mailers, passwords: Arc::default(), refusals: Arc::default() }
     }
 
     /// For what a reader has to see before they can opt out.

@@ -20,8 +20,8 @@ const PARAMS: Params = match Params::new(46 * 1024, 1, 1, None) {
 };
 
 const AT_ONCE_MAX: usize = 8;
-/// Hashes that wait for a turn: with two cores some three seconds' worth.
-const QUEUE_MAX: usize = 64;
+/// Hashes that wait for a turn: with two cores two seconds' worth.
+const QUEUE_MAX: usize = 80;
 const SALT_BYTES: usize = 16;
 
 const PASSWORD_MIN_CHARS: usize = 12;
@@ -113,6 +113,11 @@ impl Passwords {
             queue_max,
             runs: AtomicU64::new(0),
         }
+    }
+
+    /// Passwords that are worked on or wait.
+    pub fn places_max(&self) -> usize {
+        self.at_once + self.queue_max
     }
 
     /// How often argon2 was run so far.

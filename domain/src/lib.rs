@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod event;
 pub mod group;
 pub mod guard;
+mod network;
 pub mod personal;
 pub mod session;
 pub mod subscriber;
@@ -24,6 +25,7 @@ pub mod visit;
 pub use address::{AddressHash, EmailAddress};
 pub use event::Event;
 pub use guard::{Guard, Guarded};
+pub use network::Network;
 pub use personal::Personal;
 
 use uuid::Uuid;

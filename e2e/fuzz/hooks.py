@@ -29,11 +29,12 @@ PATHS = {
     "/imports/{id}": lambda: {"id": SCENE.imported()},
     "/subscribers/{id}": lambda: {"id": SCENE.subscriber()},
     "/templates/{id}": lambda: {"id": SCENE.template()},
-    "/users/{id}/invitation": lambda: {"id": SCENE.invited()},
     "/users/{id}": lambda: {"id": SCENE.user_id()},
+    "/users/{id}/invitation": lambda: {"id": SCENE.invited_id()},
 }
 BODIES = {
     "POST /auth/login": lambda: SCENE.admin,
+    "POST /auth/password-reset": lambda: {"email": SCENE.email()},
     "POST /auth/refresh": lambda: {"refresh_token": SCENE.guest()["refresh_token"]},
     "POST /users": lambda: {"email": SCENE.email(), "password": PASSWORD},
     "POST /subscribers": lambda: {"email": SCENE.email(), "groups": [SCENE.group()]},
@@ -47,6 +48,10 @@ BODIES = {
     "POST /emails/unsubscribe": lambda: {"groups": [SCENE.readers_group]},
     "PUT /preferences": lambda: {"groups": [{"group_id": SCENE.readers_group, "subscribed": True}]},
 }
+# A body of either of two kinds: what was generated of one must not stay beside the other.
+WHOLE = {"POST /auth/login"}
+# What was generated for these never gets further than a refusal, or follows a campaign that goes on for ever.
+ALWAYS = {"POST /auth/login", "POST /auth/refresh", "GET /emails/{id}/progress"}
 # Of these, who calls is not to be missed afterwards.
 FAREWELLS = {"POST /auth/logout", "POST /auth/password", "DELETE /auth/sessions/{id}"}
 # Access tokens of the administrator: others that a call bears are schemathesis' own, made to be refused.
@@ -98,15 +103,14 @@ def before_call(context, case, kwargs):
         say_farewell(label, case)
         return
     is_valid = case.meta is None or case.meta.generation.mode.is_positive
-    # A campaign that goes on for ever would be followed for ever.
-    if not is_valid or not (parity(case) or label not in REACHED or label == "GET /emails/{id}/progress"):
+    if not is_valid or not (parity(case) or label not in REACHED or label in ALWAYS):
         return
     for name in REMEMBERED:
         case.headers.pop(name, None)
     if make := longest(case.operation.path):
         case.path_parameters = {**case.path_parameters, **make()}
     if label in BODIES and isinstance(case.body, dict) and "List-Unsubscribe" not in case.body:
-        case.body = {**case.body, **BODIES[label]()}
+        case.body = {**({} if label in WHOLE else case.body), **BODIES[label]()}
 
 
 def longest(path):

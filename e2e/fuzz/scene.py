@@ -90,7 +90,7 @@ class Scene:
     def user_id(self):
         return self.user()[0]
 
-    def invited(self):
+    def invited_id(self):
         return self.as_admin("/users", {"email": self.email(), "roles": ["analyst"]})["user_id"]
 
     def key_id(self):

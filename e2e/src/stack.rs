@@ -16,6 +16,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
+/// Tests ask more often than people do, all from one address.
+const MUCH: u32 = 1_000_000;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// One stack at a time: the tests measure time, and machines have two cores.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -105,6 +107,12 @@ impl Stack {
             .set("keys.master_key_file", path("master-key"))
             .set("api.listen", format!("127.0.0.1:{port}"))
             .set("api.public_url", format!("http://127.0.0.1:{port}"))
+            .set("api.limits.public_per_minute", MUCH)
+            .set("api.limits.user_per_minute", MUCH)
+            .set("api.limits.key_per_minute", MUCH)
+            .set("api.limits.passwords_per_address_at_once", 1_000)
+            .set("api.limits.passwords_per_address_and_minute", MUCH)
+            .set("api.limits.passwords_per_account_and_minute", MUCH)
             .set("outbox.dir", path("outbox"));
         let mut stack = Self {
             processes: BTreeMap::new(),

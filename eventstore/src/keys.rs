@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{digest, hkdf, hmac, rand};
-use domain::{AddressHash, EmailAddress};
+use domain::{AddressHash, EmailAddress, Network};
 use zeroize::Zeroizing;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +84,11 @@ impl MasterKey {
 
     pub fn address_hash(&self, address: &EmailAddress) -> AddressHash {
         AddressHash(tag(&self.addresses, address.canonical().as_bytes()))
+    }
+
+    /// As personal as an address, and no spelling of one: those have no space.
+    pub fn network_hash(&self, network: Network) -> [u8; 32] {
+        tag(&self.addresses, format!("network {network}").as_bytes())
     }
 
     /// Of a subject of an issuer (OpenID Connect Core section 2): together they are one person for ever.

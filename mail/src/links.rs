@@ -26,7 +26,7 @@ const PREFERENCE_TYPE: &str = "preference+jwt";
 const PREFERENCE_AUDIENCE: &str = "preference";
 
 /// Who may see and change their preferences, and which mail they come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PreferenceClaims {
     pub subscriber: Uuid,
     pub campaign: Option<Uuid>,

@@ -9,6 +9,7 @@ use eventstore::keys::MasterKey;
 use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Env, Format, Toml};
+use ipnet::IpNet;
 use kafka::KafkaConfig;
 use secrets::is_secret;
 use serde::Deserialize;
@@ -86,6 +87,10 @@ pub struct Api {
     pub listen: SocketAddr,
     pub public_url: String,
     pub import_max_bytes: u64,
+    pub insecure_http: bool,
+    pub trusted_proxies: Vec<IpNet>,
+    pub allowed_origins: Vec<api::Origin>,
+    pub limits: api::Limits,
     pub drain_seconds: u64,
     /// Empty: our own page.
     pub password_reset_url: String,
@@ -219,13 +224,17 @@ impl Config {
             "api.listen must be a loopback address in a demonstration: others know its keys and its users"
         );
         ensure!(
-            self.api.listen.ip().is_loopback(),
-            "api.listen must be a loopback address: requests have no rate limits yet; put a proxy before it"
-        );
-        ensure!(
             self.api.public_url.starts_with("https://") || self.api.public_url.starts_with("http://"),
             "api.public_url must begin with https:// or http://"
         );
+        ensure!(
+            self.api.listen.ip().is_loopback()
+                || self.api.public_url.starts_with("https://")
+                || self.api.insecure_http,
+            "api.listen is no loopback address and api.public_url no https: passwords and tokens would cross the network \
+             in plain; put a proxy that ends TLS before it, or set api.insecure_http"
+        );
+        self.check_limits()?;
         for (name, url) in [
             ("password_reset_url", &self.api.password_reset_url),
             ("invitation_url", &self.api.invitation_url),
@@ -261,6 +270,21 @@ impl Config {
             !delivers || self.postal_address().is_some(),
             "send.postal_address must be set for mailers that deliver: readers have to see who writes to them"
         );
+        Ok(())
+    }
+
+    fn check_limits(&self) -> anyhow::Result<()> {
+        let limits = &self.api.limits;
+        let counts = [
+            ("passwords_per_address_at_once", limits.passwords_per_address_at_once),
+            ("streams", limits.streams),
+            ("streams_per_client", limits.streams_per_client),
+            ("connections", limits.connections),
+            ("connections_per_address", limits.connections_per_address),
+        ];
+        for (name, count) in counts {
+            ensure!((1..=1_000_000).contains(&count), "api.limits.{name} must be 1 to 1000000");
+        }
         Ok(())
     }
 
@@ -407,7 +431,15 @@ mod tests {
             ("[send]\nwindow_ms = 5", "send.window_ms"),
             ("[send]\npage_size = 501", "send.page_size"),
             ("[send]\nmailer = \"smtp\"", "send.mailer"),
-            ("[api]\nlisten = \"0.0.0.0:80\"", "api.listen"),
+            ("[api]\nlisten = \"0.0.0.0:80\"", "api.insecure_http"),
+            ("[api]\nlisten = \"[::]:80\"\npublic_url = \"http://mail.example.org\"", "api.insecure_http"),
+            ("[api]\ntrusted_proxies = [\"10.0.0.0/33\"]", "trusted_proxies"),
+            ("[api]\nallowed_origins = [\"*\"]", "allowed_origins"),
+            ("[api]\nallowed_origins = [\"https://app.example.org/\"]", "allowed_origins"),
+            ("[api.limits]\nuser_per_minute = 0", "user_per_minute"),
+            ("[api.limits]\nusers_per_minute = 1", "users_per_minute"),
+            ("[api.limits]\nconnections = 0", "api.limits.connections"),
+            ("[api.limits]\npasswords_per_address_at_once = 0", "api.limits.passwords_per_address_at_once"),
             ("demonstration = true\n[api]\nlisten = \"0.0.0.0:80\"", "demonstration"),
             ("[api]\nlisten = \"here\"", "listen"),
             ("[api]\npassword_reset_url = \"/reset\"", "api.password_reset_url"),
@@ -439,6 +471,19 @@ mod tests {
             let error = load(toml).map(|_| ()).unwrap_err();
             assert!(error.contains(name), "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn beyond_loopback_the_public_url_is_https_unless_it_is_said_that_it_need_not_be() {
+        for fine in ["public_url = \"https://mail.example.org\"", "insecure_http = true"] {
+            load(&format!("[api]\nlisten = \"0.0.0.0:8080\"\n{fine}")).unwrap();
+        }
+        load("[api]\nlisten = \"[::1]:8080\"").unwrap();
+    }
+
+    #[test]
+    fn the_defaults_of_the_limits_are_the_codes() {
+        assert_eq!(load("").unwrap().api.limits, api::Limits::default());
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Metrics {
         let router =
             Router::new().route("/metrics", get(scrape)).with_state((handle.clone(), observed.clone()));
         let sampler = Sampler::new(database, has_kafka, observed, handle);
-        let served = api::serve(listener, router, stop.clone());
+        let served = api::serve(listener, router, api::Connections::default(), stop.clone());
         tokio::join!(sampler.run(stop), served).1?;
         Ok(())
     }

@@ -24,6 +24,8 @@ use workers::mailers::{Mailer, Null, Outbox, OutboxIndex, Smtp};
 use workers::scheduler::Scheduler;
 use workers::sender::{Mailers, Sender, SenderSettings};
 
+/// Of a process beside its connections to clients: to databases, brokers and mail servers, and mails that are written.
+const OTHER_FILES: usize = 1_024;
 const LINK_KEYS: &str = "preference";
 
 #[derive(clap::Args)]
@@ -100,7 +102,7 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         running.base("relay", infallible(relay.run(base.clone())));
     }
     if roles.contains(&Role::Projector) {
-        running.base("projector", project(commands.store.pool.clone(), topics, wake, base));
+        running.base("projector", project(commands.store.pool.clone(), topics, wake, base.clone()));
     }
     if roles.contains(&Role::Scheduler) {
         let freezer = Freezer::new(commands.clone(), config.send.page_size);
@@ -123,7 +125,9 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
             listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
         let providers = providers(&config, &commands.store).await?;
         let router = router(&config, &commands, keys, providers, claims, answers.clone())?;
-        running.front("api", async move { Ok(api::serve(listener, router, answers).await?) });
+        running.base("refusals", infallible(commands.clone().record_refusals(base)));
+        let connections = connections(&config);
+        running.front("api", async move { Ok(api::serve(listener, router, connections, answers).await?) });
     }
     for (name, file) in config.exposed_files() {
         tracing::warn!("{name}: every user of this machine can reach {}", file.display());
@@ -228,6 +232,29 @@ async fn providers(config: &Config, store: &Store) -> anyhow::Result<api::Provid
     api::Providers::new(config.providers(), keys, &config.api.public_url).context("api.oauth")
 }
 
+/// Each connection is an open file, and the usual limit on those is 1,024.
+fn connections(config: &Config) -> api::Connections {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limits = &config.api.limits;
+    let needed = (limits.connections + OTHER_FILES) as u64;
+    let mut files = getrlimit(Resource::Nofile);
+    if files.current.is_some_and(|current| current < needed) {
+        files.current = Some(files.maximum.map_or(needed, |maximum| maximum.min(needed)));
+        if let Err(error) = setrlimit(Resource::Nofile, files) {
+            tracing::warn!(%error, "the limit on open files stays as it is");
+        }
+    }
+    if files.current.is_some_and(|current| current < needed) {
+        let most = files.current;
+        tracing::warn!(?most, needed, "api.limits.connections is more than the limit on open files allows");
+    }
+    api::Connections {
+        max: limits.connections,
+        per_network_max: limits.connections_per_address,
+        trusted_proxies: config.api.trusted_proxies.clone(),
+    }
+}
+
 fn router(
     config: &Config,
     commands: &Commands,
@@ -249,6 +276,9 @@ fn router(
             postal_address: config.postal_address(),
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
+            trusted_proxies: config.api.trusted_proxies.clone(),
+            allowed_origins: config.api.allowed_origins.clone(),
+            limits: config.api.limits.clone(),
             ..api::ApiConfig::new(public_url)
         },
         leaving,

@@ -5,6 +5,7 @@ use crate::access::{Access, Kind, Routes, query_token};
 use crate::body::{self, Input, Unkept, is_json};
 use crate::config::FORM_MAX_BYTES;
 use crate::context;
+use crate::limits;
 use crate::pages::account::{self, Form};
 use crate::pages::{self, Words};
 use crate::personal::Opener;
@@ -73,6 +74,7 @@ async fn request_reset(
     visitor: Visitor,
     call: Unkept<ResetRequest>,
 ) -> Result<StatusCode, ApiError> {
+    limits::stranger(&app, visitor.client)?;
     let email = EmailAddress::parse(&call.body.email);
     let email = email.map_err(|error| ApiError::invalid("email", error.to_string()))?;
     app.commands.request_password_reset(&call.context, &email, visitor.visit).await?;
@@ -85,7 +87,8 @@ async fn request_reset(
 #[utoipa::path(get, path = "/auth/password-reset", tag = "auth",
     params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
     responses((status = 200, description = "The page: a form.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html"),
+        (status = 401, description = "The link does not work any more: a page that says so.", body = String,
+            content_type = "text/html"),
         (status = 503, description = "Not available now: a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn reset_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
@@ -102,7 +105,7 @@ async fn reset_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Res
         (status = 200, description = "Of the form: it was changed.", body = String, content_type = "text/html"),
         (status = 401, description = "The link is not valid any more: of the form, a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json"))),
-        (status = 422, description = "The password cannot be taken: of the form, the page with a word on it.", content(
+        (status = 422, description = "The password cannot be taken: of the form, the page once more.", content(
             (String = "text/html"), (Problem = "application/problem+json"))),
         (status = 503, description = "Not available now: of the form, a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json")))))]
@@ -116,7 +119,8 @@ async fn reset(State(app): State<App>, request: Request) -> Result<Response, Api
 #[utoipa::path(get, path = "/auth/invitation", tag = "auth",
     params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
     responses((status = 200, description = "The page: a form.", body = String, content_type = "text/html"),
-        (status = 401, description = "The link does not work any more.", body = String, content_type = "text/html"),
+        (status = 401, description = "The link does not work any more: a page that says so.", body = String,
+            content_type = "text/html"),
         (status = 503, description = "Not available now: a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn invitation_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
@@ -133,7 +137,7 @@ async fn invitation_page(State(app): State<App>, headers: HeaderMap, uri: Uri) -
         (status = 200, description = "Of the form: the password is set.", body = String, content_type = "text/html"),
         (status = 401, description = "The link is not valid any more: of the form, a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json"))),
-        (status = 422, description = "The password cannot be taken: of the form, the page with a word on it.", content(
+        (status = 422, description = "The password cannot be taken: of the form, the page once more.", content(
             (String = "text/html"), (Problem = "application/problem+json"))),
         (status = 503, description = "Not available now: of the form, a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json")))))]

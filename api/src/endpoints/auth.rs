@@ -5,6 +5,7 @@ use crate::body::{Input, Unkept};
 use crate::context::Plain;
 use crate::endpoints::oauth::{self, ProviderLogin};
 use crate::input::fields::Fields;
+use crate::limits::{self, Account};
 use crate::personal::Opener;
 use crate::problem::ApiError;
 use crate::state::App;
@@ -17,7 +18,6 @@ use commands::{Context, Password, SignedIn};
 use domain::EmailAddress;
 use domain::access::Role;
 use domain::session::EndReason;
-use domain::visit::Visit;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -166,10 +166,13 @@ async fn login(
 ) -> Result<Response, ApiError> {
     match call.body.check()? {
         Login::Password(login) => {
-            let tokens = by_password(&app, &call.context, login, visitor.visit).await?;
+            let tokens = by_password(&app, &call.context, login, visitor).await?;
             Ok(tokens.into_response())
         }
-        Login::Provider(login) => oauth::login(&app, &call.context, &headers, login, visitor.visit).await,
+        Login::Provider(login) => {
+            limits::stranger(&app, visitor.client)?;
+            oauth::login(&app, &call.context, &headers, login, visitor.visit).await
+        }
     }
 }
 
@@ -177,12 +180,18 @@ async fn by_password(
     app: &App,
     context: &Context,
     login: PasswordLogin,
-    visit: Visit,
+    visitor: Visitor,
 ) -> Result<Json<Tokens>, ApiError> {
     let PasswordLogin { email, password } = login;
     let email = EmailAddress::parse(&email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
     let password = Password::given(password).map_err(|reason| ApiError::invalid("password", reason))?;
-    let signed_in = app.commands.sign_in(context, &email, password, visit).await?;
+    let held = limits::password(app, visitor.client, Account::Address(&email)).await?;
+    let signed_in = app.commands.sign_in(context, &email, password, visitor.visit).await?;
+    drop(held);
+    if let Err(error) = app.commands.remember_network(signed_in.user_id, visitor.client.network()).await {
+        // The session stands.
+        tracing::warn!(%error, "where a user signed in was not noted");
+    }
     Tokens::of(app, signed_in).await
 }
 
@@ -199,7 +208,7 @@ async fn refresh(
     visitor: Visitor,
     call: Unkept<Refresh>,
 ) -> Result<Json<Tokens>, ApiError> {
-    let Visitor { visit, arrived } = visitor;
+    let Visitor { visit, arrived, .. } = visitor;
     let signed_in = app.commands.refresh(&call.context, &call.body.refresh_token, visit, arrived).await?;
     Tokens::of(&app, signed_in).await
 }
@@ -238,6 +247,7 @@ async fn password(
     let present = Password::given(current_password);
     let present = present.map_err(|reason| ApiError::invalid("current_password", reason))?;
     let new = Password::new(new_password).map_err(|reason| ApiError::invalid("new_password", reason))?;
+    let _held = limits::password(&app, visitor.client, Account::User(user.id)).await?;
     app.commands.change_password(&call.context, user.id, present, new, visitor.visit).await?;
     Ok(StatusCode::NO_CONTENT)
 }

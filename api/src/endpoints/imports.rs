@@ -1,6 +1,6 @@
 //! Subscribers from a file.
 
-use crate::access::{Access, Kind, Routes};
+use crate::access::{Access, Kind, Principal, Routes};
 use crate::body::{Bare, media_type};
 use crate::context;
 use crate::csv_rows;
@@ -212,11 +212,12 @@ async fn cancel(
 async fn rejected(
     State(app): State<App>,
     Ids(id): Ids<ImportId>,
+    caller: Principal,
     position: Position,
 ) -> Result<Response, ApiError> {
     position.wait(&app, &[]).await?;
     app.commands.import(id).await?;
-    let rows = Rejected { stream: Stream::begin(&app)?, import: id, after_line: 0 };
+    let rows = Rejected { stream: Stream::begin(&app, &caller)?, import: id, after_line: 0 };
     csv_rows::file(&format!("rejected-{id}.csv"), COLUMNS, rows)
 }
 

@@ -1,6 +1,6 @@
 //! Who opted out, when and how: for auditors, as JSON by pages or as CSV in one piece.
 
-use crate::access::{Access, Routes};
+use crate::access::{Access, Principal, Routes};
 use crate::csv_rows::{self, prefers_csv};
 use crate::input::params::{Params, given, id, slice, time, word};
 use crate::input::position::{Models, Position};
@@ -165,6 +165,7 @@ impl OptOutView {
         (List<OptOutView> = "application/json"), (String = "text/csv")))))]
 async fn list(
     State(app): State<App>,
+    caller: Principal,
     position: Position,
     Params(params): Params<OptOutParams>,
     headers: HeaderMap,
@@ -173,7 +174,8 @@ async fn list(
     word("format", &params.format, &["json", "csv"])?;
     position.wait(&app, MODELS).await?;
     if given(&params.format).map_or_else(|| prefers_csv(&headers), |format| format == "csv") {
-        let rows = Export { stream: Stream::begin(&app)?, pages: Pages::new(app.pool.clone(), filter) };
+        let rows =
+            Export { stream: Stream::begin(&app, &caller)?, pages: Pages::new(app.pool.clone(), filter) };
         return csv_rows::file("opt-outs.csv", COLUMNS, rows);
     }
     let page = opt_outs::list(&app.pool, &filter, slice).await?;

@@ -1,6 +1,6 @@
 //! A campaign's report as it changes (server-sent events, as the HTML standard defines them).
 
-use crate::access::{Access, Routes};
+use crate::access::{Access, Principal, Routes};
 use crate::endpoints::report::{MODELS, ReportView};
 use crate::input::params::Ids;
 use crate::input::position::Position;
@@ -42,12 +42,13 @@ struct ProgressEvent {
 async fn progress(
     State(app): State<App>,
     Ids(id): Ids<CampaignId>,
+    caller: Principal,
     position: Position,
 ) -> Result<Sse<impl futures::Stream<Item = Result<Event, Infallible>>>, ApiError> {
     position.wait(&app, MODELS).await?;
     let first = campaign_report::get(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?;
     let watch = Watch {
-        stream: Stream::begin(&app)?,
+        stream: Stream::begin(&app, &caller)?,
         campaign: id,
         next: Some(first.into()),
         sent: None,

@@ -1,6 +1,6 @@
 //! What became of everybody whom a campaign was to reach: as JSON by pages, as CSV in one piece.
 
-use crate::access::{Access, Routes};
+use crate::access::{Access, Principal, Routes};
 use crate::csv_rows::{self, prefers_csv};
 use crate::input::params::{Ids, Params, given, slice, word};
 use crate::input::position::{Models, Position};
@@ -89,6 +89,7 @@ impl RecipientView {
 async fn list(
     State(app): State<App>,
     Ids(id): Ids<CampaignId>,
+    caller: Principal,
     position: Position,
     Params(params): Params<RecipientParams>,
     headers: HeaderMap,
@@ -100,7 +101,7 @@ async fn list(
     position.wait(&app, MODELS).await?;
     campaign_report::get(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?;
     if format.map_or_else(|| prefers_csv(&headers), |format| format == "csv") {
-        return csv(&app, id, state);
+        return csv(&app, &caller, id, state);
     }
     let page = recipients::page(&app.pool, id, state, slice).await?;
     let next_cursor = page.next_cursor.map(|cursor| cursor.to_string());
@@ -117,8 +118,14 @@ async fn open(app: &App, rows: Vec<Recipient>) -> Result<Vec<RecipientView>, Api
     rows.into_iter().map(|row| RecipientView::open(&keys, row)).collect()
 }
 
-fn csv(app: &App, campaign: CampaignId, state: Option<RecipientState>) -> Result<Response, ApiError> {
-    let rows = Export { stream: Stream::begin(app)?, pages: Pages::new(app.pool.clone(), campaign, state) };
+fn csv(
+    app: &App,
+    caller: &Principal,
+    campaign: CampaignId,
+    state: Option<RecipientState>,
+) -> Result<Response, ApiError> {
+    let pages = Pages::new(app.pool.clone(), campaign, state);
+    let rows = Export { stream: Stream::begin(app, caller)?, pages };
     csv_rows::file(&format!("recipients-{campaign}.csv"), COLUMNS, rows)
 }
 

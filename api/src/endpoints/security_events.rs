@@ -52,6 +52,8 @@ struct SecurityEvent {
     provider: Option<String>,
     #[schema(value_type = Option<String>, example = "wrong_password")]
     refusal: Option<Refusal>,
+    /// How many failed sign-ins of one network a `SignInsFailed` stands for, beside those that have events of their own.
+    count: Option<u32>,
     #[schema(value_type = Option<String>, example = "signed_out")]
     end_reason: Option<EndReason>,
     #[schema(example = "192.0.2.7")]
@@ -102,6 +104,10 @@ impl SecurityEvent {
             }
             SessionEvent::SignInFailed { user_id, reason, visit } => {
                 (self.user_id, self.refusal) = (user_id, Some(reason));
+                visit
+            }
+            SessionEvent::SignInsFailed { count, visit } => {
+                self.count = Some(count);
                 visit
             }
             SessionEvent::ResetRequested { user_id, visit } => {

@@ -10,6 +10,7 @@ use domain::access::{Role, Scope};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use uuid::Uuid;
 
 const TABLE: &str = include_str!("../access.csv");
@@ -152,6 +153,24 @@ async fn a_key_opens_the_routes_of_its_scopes_alone(pool: PgPool) {
             }
         }
     }
+}
+
+/// A database that hangs holds up no request for longer than requests may take.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn admission_is_bounded_in_time(pool: PgPool) {
+    let app =
+        TestApp::without_projectors(pool, |config| config.request_timeout = Duration::from_millis(300)).await;
+    let key = app.api_key(&[Scope::GroupsRead]).await;
+    app.get("/groups").bearer(&key).send().await.ok(200);
+    let mut hang = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE api_keys, sessions IN ACCESS EXCLUSIVE MODE").execute(&mut *hang).await.unwrap();
+    for (path, bearer) in [("/groups", &key), ("/auth/me", &app.admin)] {
+        let call = app.get(path).bearer(bearer).send();
+        let answer = tokio::time::timeout(Duration::from_secs(10), call).await.expect("it hangs as well");
+        assert_eq!(answer.problem(503)["type"], "urn:postledger:problem:timed-out", "{path}");
+    }
+    hang.rollback().await.unwrap();
+    app.get("/groups").bearer(&key).send().await.ok(200);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

@@ -13,6 +13,8 @@ use uuid::Uuid;
 const ANA: &str = "ana@example.com";
 const NEW: &str = "another horse battery staple";
 const RESET: AccountMailKind = AccountMailKind::PasswordReset;
+/// Nobody settles what is sent here, and nobody takes it over as long as a test may take.
+const HELD: Duration = Duration::from_secs(600);
 const INVITATION: AccountMailKind = AccountMailKind::Invitation;
 
 async fn with_ana(pool: PgPool) -> (TestApp, Uuid) {
@@ -27,12 +29,11 @@ async fn ask(app: &TestApp, email: &str) -> Answer {
 
 /// Lets the oldest mail that waits go, as a sender does; the token in its link.
 pub async fn send_mail(app: &TestApp, kind: AccountMailKind) -> Option<String> {
-    let lease = app.commands.claim_transactional(Duration::from_secs(5)).await.unwrap()?;
+    let lease = app.commands.claim_transactional(HELD).await.unwrap()?;
     let mail = eventstore::load::<Transactional>(&app.pool, lease.dispatch_id).await.unwrap();
     let token = AccountToken::draw(kind).unwrap();
-    let hold = Duration::from_secs(5);
     let authorized =
-        app.commands.authorize_account_mail(lease, mail, "outbox", Ok(&token), hold).await.unwrap();
+        app.commands.authorize_account_mail(lease, mail, "outbox", Ok(&token), HELD).await.unwrap();
     let may_go = matches!(authorized, commands::send::Authorized::Permit { .. });
     may_go.then(|| token.text().to_owned())
 }
@@ -229,6 +230,10 @@ async fn an_invitation_is_accepted_once_with_the_first_password(pool: PgPool) {
     let token = send_mail(&app, INVITATION).await.unwrap();
     assert!(token.starts_with("pli_"));
     // Each kind opens its own door alone.
+    app.get("/auth/me").bearer(&token).send().await.problem(401);
+    app.get("/groups").bearer(&token).send().await.problem(401);
+    app.get("/preferences").bearer(&token).send().await.problem(401);
+    app.refresh(&token).await.problem(401);
     reset(&app, &token, NEW).await.problem(401);
     accept(&app, &token, NEW).await.ok(204);
     accept(&app, &token, PASSWORD).await.problem(401);

@@ -1,6 +1,6 @@
 //! Signing in, staying so, and signing out.
 
-use crate::support::{PASSWORD, TestApp, Tokens};
+use crate::support::{PASSWORD, TestApp, Tokens, until};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Argon2, Params};
 use commands::Passwords;
@@ -298,6 +298,34 @@ async fn more_sessions_than_are_kept_end_the_oldest(pool: PgPool) {
     assert_eq!(app.commands.sessions(ana).await.unwrap().len(), 50);
     app.get("/auth/me").bearer(&oldest.access).send().await.problem(401);
     assert_eq!(session_events(&app).await.iter().filter(|event| *event == "SessionEnded").count(), 1);
+}
+
+/// Each counts the others: their sign-ins take turns.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn sessions_that_start_at_once_are_no_more_than_are_kept(pool: PgPool) {
+    let (app, ana) = with_ana(pool).await;
+    for _ in 0..49 {
+        app.login(ANA).await;
+    }
+    // Holds them all up where they would count.
+    let mut gate = app.pool.begin().await.unwrap();
+    let lock = "SELECT FROM accounts WHERE user_id = $1 FOR UPDATE";
+    sqlx::query(lock).bind(ana).execute(&mut *gate).await.unwrap();
+    let logins = futures::future::join_all((0..3).map(|_| app.login(ANA)));
+    let open = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until("they wait at the gate", || async {
+            // Waiting for the row, or for who is first in line for it.
+            sqlx::query_scalar::<_, i64>(waiting).fetch_one(&app.pool).await.unwrap() == 3
+        })
+        .await;
+        gate.commit().await.unwrap();
+    };
+    tokio::join!(logins, open);
+    assert_eq!(app.commands.sessions(ana).await.unwrap().len(), 50);
+    let ended = session_events(&app).await.iter().filter(|event| *event == "SessionEnded").count();
+    assert_eq!(ended, 2);
 }
 
 /// Anybody can check an access token by what is published.

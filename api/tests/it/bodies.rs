@@ -21,6 +21,49 @@ async fn what_is_no_json_is_malformed(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn nesting_is_bounded(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let attributes = |depth: usize| {
+        let (open, close) = ("{\"a\":".repeat(depth), "}".repeat(depth));
+        format!(
+            "{{\"email\": \"a@example.com\", \"attributes\": {open}1{close}, \"consent\": {{\"source\": \"x\"}}}}"
+        )
+    };
+    let send = |body: String| app.post("/subscribers").body("application/json", body).send();
+    // Bodies are read into types that do not nest: what goes deeper is refused where it begins.
+    for depth in [2, 10_000, 50_000] {
+        send(attributes(depth)).await.problem(422);
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        app.post("/groups").body("application/json", nested.clone()).send().await.problem(400);
+        let unknown = format!("{{\"name\": \"x\", \"bogus\": {nested}}}");
+        app.post("/groups").body("application/json", unknown).send().await.invalid(&["bogus"]);
+    }
+    assert_eq!(app.events().await, 0);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_million_keys_are_refused_soon(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let keys = |count: usize| (0..count).map(|key| format!("\"{key:x}\":1")).collect::<Vec<_>>().join(",");
+    let started = std::time::Instant::now();
+    app.post("/groups")
+        .body("application/json", format!("{{{}}}", keys(1_000_000)))
+        .send()
+        .await
+        .problem(413);
+    // As many as a body may hold: unknown fields, attributes, and the same one again and again.
+    let many = keys(100_000);
+    app.post("/groups").body("application/json", format!("{{{many}}}")).send().await.problem(422);
+    let consent = "\"consent\": {\"source\": \"x\"}";
+    let body = format!("{{\"email\": \"a@example.com\", \"attributes\": {{{many}}}, {consent}}}");
+    app.post("/subscribers").body("application/json", body).send().await.problem(422);
+    let same = vec!["\"name\":\"x\""; 80_000].join(",");
+    app.post("/groups").body("application/json", format!("{{{same}}}")).send().await.invalid(&["name"]);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(app.events().await, 0);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn other_types_are_not_supported(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "", "json"] {

@@ -24,6 +24,21 @@ async fn every_answer_has_a_request_id_and_headers_for_safety(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn browsers_keep_to_https_where_that_is_how_it_is_reached(pool: PgPool) {
+    let secure = TestApp::without_projectors(pool.clone(), |_| {}).await;
+    let plain = TestApp::without_projectors(pool, |config| {
+        config.public_url = "http://127.0.0.1:8080".parse().unwrap();
+    })
+    .await;
+    for path in ["/health/live", "/nowhere", "/emails/unsubscribe", "/groups"] {
+        let answer = secure.get(path).send().await;
+        assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{path}");
+        let answer = plain.get(path).send().await;
+        assert!(!answer.headers.contains_key("strict-transport-security"), "{path}");
+    }
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_clients_request_id_is_kept_if_it_is_one(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let own = Uuid::from_u128(9).to_string();

@@ -3,20 +3,20 @@
 //! A new kind of token goes into [`Kind`], a new place that takes one into [`PLACES`]: every pair is tried.
 
 use crate::account_links::send_mail;
-use crate::support::{Call, TestApp};
+use crate::support::{Call, PASSWORD, TestApp};
+use commands::{Context, NewUser};
+use domain::EmailAddress;
 use domain::access::{Role, Scope};
 use domain::transactional::AccountMailKind;
-use eventstore::ids;
 use serde_json::json;
 use sqlx::PgPool;
-use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Access,
     Refresh,
     ApiKey,
-    /// Of the links in mails.
+    /// Of a mail's link.
     Preference,
     Reset,
     Invitation,
@@ -28,7 +28,7 @@ const KINDS: [Kind; 6] = [Access, Refresh, ApiKey, Preference, Reset, Invitation
 
 impl Kind {
     /// A good one, made for one use.
-    async fn token(self, app: &TestApp, group: Uuid, reader: Uuid) -> String {
+    async fn token(self, app: &TestApp, group: uuid::Uuid, reader: uuid::Uuid) -> String {
         // Mails of earlier turns, which nobody settles here, would be taken up again in the place of this one's.
         sqlx::query("DELETE FROM dispatch_work").execute(&app.pool).await.unwrap();
         match self {
@@ -36,30 +36,32 @@ impl Kind {
             Refresh => app.login("ana@example.com").await.refresh,
             ApiKey => app.api_key(&Scope::ALL).await,
             Preference => app.token(reader, Some(group)),
-            Reset => {
-                let email = somebody();
-                app.user(&email, &[Role::Marketer]).await;
-                let request = app.post("/auth/password-reset").anonymous().json(json!({ "email": email }));
-                request.send().await.ok(202);
-                send_mail(app, AccountMailKind::PasswordReset).await.unwrap()
-            }
-            Invitation => {
-                let admin = app.login("ana@example.com").await.access;
-                let new = json!({ "email": somebody(), "roles": ["analyst"] });
-                app.post("/users").bearer(&admin).json(new).send().await.ok(201);
-                send_mail(app, AccountMailKind::Invitation).await.unwrap()
-            }
+            Reset => reset(app).await,
+            Invitation => invitation(app).await,
         }
     }
 }
 
-/// An address gets only so many mails.
-fn somebody() -> String {
-    format!("{}@example.com", ids::new_id())
+async fn reset(app: &TestApp) -> String {
+    // However many a test needs.
+    sqlx::query("UPDATE account_mails SET requested_at = requested_at - interval '2 days'")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let ask = app.post("/auth/password-reset").anonymous().json(json!({ "email": "ana@example.com" }));
+    ask.send().await.ok(202);
+    send_mail(app, AccountMailKind::PasswordReset).await.unwrap()
 }
 
-fn chosen(token: &str) -> serde_json::Value {
-    json!({ "token": token, "password": "another horse battery staple" })
+async fn invitation(app: &TestApp) -> String {
+    let email = EmailAddress::parse(&format!("{}@example.com", eventstore::ids::new_id())).unwrap();
+    let new = NewUser { email, roles: vec![Role::Analyst], password: None };
+    app.commands.add_user(&Context::system("test"), new).await.unwrap();
+    send_mail(app, AccountMailKind::Invitation).await.unwrap()
+}
+
+fn choose(app: &TestApp, path: &str, token: &str) -> Call {
+    app.post(path).anonymous().json(json!({ "token": token, "password": PASSWORD }))
 }
 
 /// Where a token is taken, and of which kinds.
@@ -81,6 +83,26 @@ const PLACES: &[Place] = &[
         what: "a refresh",
         takes: &[Refresh],
         call: |app, token| app.post("/auth/refresh").anonymous().json(json!({ "refresh_token": token })),
+    },
+    Place {
+        what: "a reset",
+        takes: &[Reset],
+        call: |app, token| choose(app, "/auth/password-reset/confirm", token),
+    },
+    Place {
+        what: "an invitation",
+        takes: &[Invitation],
+        call: |app, token| choose(app, "/auth/invitation/confirm", token),
+    },
+    Place {
+        what: "the page of a reset",
+        takes: &[Reset],
+        call: |app, token| app.get(&format!("/auth/password-reset?token={token}")).anonymous(),
+    },
+    Place {
+        what: "the page of an invitation",
+        takes: &[Invitation],
+        call: |app, token| app.get(&format!("/auth/invitation?token={token}")).anonymous(),
     },
     Place {
         what: "preferences",
@@ -114,26 +136,6 @@ const PLACES: &[Place] = &[
             let call = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
             call.form("List-Unsubscribe=One-Click")
         },
-    },
-    Place {
-        what: "the page of a reset",
-        takes: &[Reset],
-        call: |app, token| app.get(&format!("/auth/password-reset?token={token}")).anonymous(),
-    },
-    Place {
-        what: "a reset",
-        takes: &[Reset],
-        call: |app, token| app.post("/auth/password-reset/confirm").anonymous().json(chosen(token)),
-    },
-    Place {
-        what: "the page of an invitation",
-        takes: &[Invitation],
-        call: |app, token| app.get(&format!("/auth/invitation?token={token}")).anonymous(),
-    },
-    Place {
-        what: "an invitation",
-        takes: &[Invitation],
-        call: |app, token| app.post("/auth/invitation/confirm").anonymous().json(chosen(token)),
     },
 ];
 

@@ -108,7 +108,7 @@ async fn a_csv_has_everybody_and_no_formulas(pool: PgPool) {
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn streams_are_bounded_in_number(pool: PgPool) {
-    let app = TestApp::with(pool, |config| config.streams_max = 1).await;
+    let app = TestApp::with(pool, |config| config.limits.streams = 1).await;
     let (id, _) = sent(&app).await;
     let path = format!("/emails/{id}/recipients?format=csv");
     let held = app.get(&path).open().await;

@@ -1,6 +1,6 @@
 //! One API with everything that fills its read models, and requests as a client writes them.
 
-use api::{AccessClaims, AccessKeys, ApiConfig, Deps, ProviderConfig, Providers};
+use api::{AccessClaims, AccessKeys, ApiConfig, Deps, Limits, Peer, ProviderConfig, Providers};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -15,6 +15,8 @@ use mail::links::{LinkKey, LinkKeys, PreferenceClaims};
 use projections::Embedded;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -76,7 +78,7 @@ impl TestApp {
         Self::build(pool.clone(), pool, passwords, |_| {}).await
     }
 
-    async fn build(
+    pub async fn build(
         pool: PgPool,
         opt_outs: PgPool,
         passwords: Passwords,
@@ -92,7 +94,7 @@ impl TestApp {
         // By other connections: a test may have taken all of those.
         let signer = AccessKeys::new(opt_out_pool, commands.store.master.clone(), ORIGIN);
         let admin = administrators_token(&signer).await;
-        let mut config = ApiConfig::new(ORIGIN.parse().unwrap());
+        let mut config = ApiConfig { limits: generous(), ..ApiConfig::new(ORIGIN.parse().unwrap()) };
         change(&mut config);
         let (leaving, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let router = api::router(Deps {
@@ -213,6 +215,21 @@ impl TestApp {
     }
 }
 
+/// No test meets a limit that it does not set.
+fn generous() -> Limits {
+    let much = NonZeroU32::new(1_000_000).unwrap();
+    Limits {
+        public_per_minute: much,
+        user_per_minute: much,
+        key_per_minute: much,
+        link_per_minute: much,
+        passwords_per_address_and_minute: much,
+        passwords_per_account_and_minute: much,
+        passwords_per_address_at_once: 1_000,
+        ..Limits::default()
+    }
+}
+
 /// One that is never there: nothing listens on port 1.
 pub const PROVIDER: &str = "away";
 pub const REDIRECT_URI: &str = "https://app.example.com/back";
@@ -250,6 +267,12 @@ pub struct Call {
 impl Call {
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.request.headers_mut().insert(name, value.parse().unwrap());
+        self
+    }
+
+    /// As if it came over a connection from there.
+    pub fn from(mut self, address: &str) -> Self {
+        self.request.extensions_mut().insert(Peer(SocketAddr::new(address.parse().unwrap(), 40_000)));
         self
     }
 

@@ -74,7 +74,7 @@ async fn bare(stack: &Stack) -> (String, DropGuard) {
     let router = Router::new().route("/groups/{id}", get(group)).with_state(pool.await.unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (url, stop) = (format!("http://{}", listener.local_addr().unwrap()), CancellationToken::new());
-    tokio::spawn(api::serve(listener, router, stop.clone()));
+    tokio::spawn(api::serve(listener, router, api::Connections::default(), stop.clone()));
     (url, stop.drop_guard())
 }
 

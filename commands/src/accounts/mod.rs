@@ -7,14 +7,17 @@
 mod api_keys;
 mod chosen;
 mod identity;
+mod known_networks;
 mod password;
 mod refresh;
+mod refusals;
 mod sessions;
 mod sign_in;
 mod users;
 
 pub use api_keys::{ApiKeyRow, KEY_PREFIX, NewApiKey};
 pub use identity::Identity;
+pub(crate) use refusals::Refusals;
 pub use sessions::SessionRow;
 pub use sign_in::{SESSION_LIFE, SignedIn};
 pub use users::{NewUser, UserPatch, UserRow};

@@ -18,6 +18,7 @@ use eventstore::StoreError;
 use eventstore::sealing::{self, SubjectKeys};
 use sqlx::{PgConnection, PgPool};
 use std::time::{Duration, Instant};
+use tracing::Instrument;
 
 const UNKNOWN: CommandError = CommandError::Unauthorized("the refresh token is not valid: sign in again");
 
@@ -61,12 +62,23 @@ impl Commands {
         visit: Visit,
         arrived: Instant,
     ) -> Result<SignedIn, CommandError> {
-        let hash = secrets::hash(token);
-        match self.spend(context, &hash, visit, arrived).await? {
+        // In a task of its own: a client that hangs up must not leave the token half spent.
+        let (commands, context, hash) = (self.clone(), context.clone(), secrets::hash(token));
+        let whole = async move { commands.spend_and_note(&context, &hash, visit, arrived).await };
+        let whole = tokio::spawn(whole.in_current_span());
+        whole.await.map_err(|error| StoreError::Format(error.to_string()))?
+    }
+
+    async fn spend_and_note(
+        &self,
+        context: &Context,
+        hash: &[u8; 32],
+        visit: Visit,
+        arrived: Instant,
+    ) -> Result<SignedIn, CommandError> {
+        match self.spend(context, hash, visit, arrived).await? {
             Outcome::Won(signed_in) => {
-                // In a task of its own: a client that hangs up must not leave the token half spent.
-                let note = tokio::spawn(note_answer(self.store.pool.clone(), hash));
-                note.await.map_err(StoreError::from)??;
+                note_answer(&self.store.pool, hash).await?;
                 Ok(*signed_in)
             }
             Outcome::Raced => Err(CommandError::RefreshRaced),
@@ -111,10 +123,10 @@ impl Commands {
 }
 
 /// The winner's answer leaves now.
-async fn note_answer(pool: PgPool, hash: [u8; 32]) -> Result<(), StoreError> {
+async fn note_answer(pool: &PgPool, hash: &[u8; 32]) -> Result<(), StoreError> {
     tokio::time::sleep(GATHER).await;
     let spent = "UPDATE refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = $1";
-    sqlx::query(spent).bind(hash.as_slice()).execute(&pool).await?;
+    sqlx::query(spent).bind(hash.as_slice()).execute(pool).await?;
     Ok(())
 }
 

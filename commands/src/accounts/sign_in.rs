@@ -36,7 +36,7 @@ struct Account {
 }
 
 impl Commands {
-    /// Answers a new session. Whatever is wrong, one argon2 is run and one event appended, and the answer is the same.
+    /// Answers a new session. Whatever is wrong, one argon2 is run and one failure recorded, and the answer is the same.
     pub async fn sign_in(
         &self,
         context: &Context,
@@ -121,6 +121,7 @@ impl Commands {
         Ok(SignedIn { user_id, session_id, roles, refresh_token })
     }
 
+    /// An event, or one more of those that are counted.
     pub(super) async fn refuse(
         &self,
         context: &Context,
@@ -128,6 +129,9 @@ impl Commands {
         reason: Refusal,
         visit: Visit,
     ) -> Result<(), CommandError> {
+        if !self.refusals.note(&visit) {
+            return Ok(());
+        }
         let attempt = ids::new_id();
         let mut tx = self.store.pool.begin().await?;
         let keys: SubjectKeys = sealing::create(&mut tx, &self.store.master, &[attempt]).await?;

@@ -21,6 +21,11 @@ pub enum SessionCommand {
         reason: Refusal,
         visit: Visit,
     },
+    /// Records several at once.
+    RefuseMany {
+        count: u32,
+        visit: Visit,
+    },
     /// Records that somebody asked for a link to reset a password.
     RequestReset {
         user_id: Option<UserId>,
@@ -75,12 +80,16 @@ impl Session {
             (SessionCommand::Refuse { user_id, reason, visit }, Phase::New) => {
                 Ok(vec![SessionEvent::SignInFailed { user_id, reason, visit }])
             }
+            (SessionCommand::RefuseMany { count, visit }, Phase::New) => {
+                Ok(vec![SessionEvent::SignInsFailed { count, visit }])
+            }
             (SessionCommand::RequestReset { user_id, visit }, Phase::New) => {
                 Ok(vec![SessionEvent::ResetRequested { user_id, visit }])
             }
             (
                 SessionCommand::Start { .. }
                 | SessionCommand::Refuse { .. }
+                | SessionCommand::RefuseMany { .. }
                 | SessionCommand::RequestReset { .. },
                 Phase::Live | Phase::Over,
             ) => Err(SessionError::Exists),
@@ -129,6 +138,7 @@ impl Aggregate for Session {
             SessionEvent::Refreshed { .. } => self.refreshes += 1,
             SessionEvent::ReuseDetected { .. } => {}
             SessionEvent::SignInFailed { .. }
+            | SessionEvent::SignInsFailed { .. }
             | SessionEvent::ResetRequested { .. }
             | SessionEvent::Ended { .. } => self.phase = Phase::Over,
         }

@@ -15,6 +15,9 @@ pub enum SessionEvent {
         reason: Refusal,
         visit: Visit,
     },
+    /// So many more from one network, in about a minute: those are not worth an event each. The one event of its stream.
+    #[serde(rename = "SignInsFailed")]
+    SignInsFailed { count: u32, visit: Visit },
     /// The one event of its stream. Whether the address is anybody's, the visitor is not told.
     #[serde(rename = "PasswordResetRequested")]
     ResetRequested {
@@ -67,6 +70,7 @@ impl DomainEvent for SessionEvent {
         match self {
             Self::Started { .. } => "SessionStarted",
             Self::SignInFailed { .. } => "SignInFailed",
+            Self::SignInsFailed { .. } => "SignInsFailed",
             Self::ResetRequested { .. } => "PasswordResetRequested",
             Self::Refreshed { .. } => "SessionRefreshed",
             Self::ReuseDetected { .. } => "SessionReuseDetected",
@@ -85,6 +89,7 @@ impl Event for SessionEvent {
         match self {
             Self::Started { visit, .. }
             | Self::SignInFailed { visit, .. }
+            | Self::SignInsFailed { visit, .. }
             | Self::ResetRequested { visit, .. }
             | Self::Refreshed { visit }
             | Self::ReuseDetected { visit } => visit.personal(),

@@ -39,6 +39,17 @@ fn a_failed_sign_in_is_over_at_once() {
 }
 
 #[test]
+fn many_that_failed_are_one_event() {
+    let refuse = SessionCommand::RefuseMany { count: 7, visit: Visit::default() };
+    let failed = SessionEvent::SignInsFailed { count: 7, visit: Visit::default() };
+    Scenario::with(())
+        .given_no_previous_events()
+        .when(refuse.clone())
+        .then_expect_events(vec![failed.clone()]);
+    Scenario::with(()).given(vec![failed]).when(refuse).then_expect_error(SessionError::Exists);
+}
+
+#[test]
 fn a_request_for_a_reset_is_over_at_once() {
     let request = SessionCommand::RequestReset { user_id: None, visit: Visit::default() };
     let requested = vec![SessionEvent::ResetRequested { user_id: None, visit: Visit::default() }];

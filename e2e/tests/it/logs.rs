@@ -12,6 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const ADDRESS: &str = "kanarienvogel.7f3a@canary-domain.example";
+const STAFF: &str = "staff.kanarienvogel.7f3a@canary-domain.example";
 /// What is personal, and passwords: none may be anywhere.
 const CANARIES: &[&str] = &[
     "kanarienvogel.7f3a",
@@ -53,6 +54,7 @@ async fn what_is_personal_or_secret_is_in_no_log_no_table_and_no_error() {
     let link = send(&stack, &smtp, &api, group, &mut errors).await;
     opt_out(&api, &link, &mut errors).await;
     let mut secrets = sign_in_and_out(&stack, &api, &mut errors).await;
+    secrets.push(forgotten_password(&smtp, &api, &mut errors).await.to_lowercase());
     broken_database(&stack, &api, group, &link, &mut errors).await;
     operator_commands(&stack, &mut errors);
     api.caught_up(WITHIN).await;
@@ -240,7 +242,7 @@ async fn sign_in_and_out(stack: &Stack, api: &Client, errors: &mut Vec<String>) 
     let password = stack.dir().join("password");
     std::fs::write(&password, "Zeisig-Stieglitz singt").unwrap();
     let password = password.display().to_string();
-    let staff = "staff.kanarienvogel.7f3a@canary-domain.example";
+    let staff = STAFF;
     stack.operate(&["user", "add", staff, "--roles", "admin", "--password-file", &password]);
     let public = api.anonymous();
     let post = async |path: &str, body: Value| {
@@ -273,6 +275,33 @@ async fn sign_in_and_out(stack: &Stack, api: &Client, errors: &mut Vec<String>) 
         all.push(given(tokens, "refresh_token").to_lowercase());
     }
     all
+}
+
+/// By the mail's link, as its reader and as somebody who guesses; answers the link's token.
+async fn forgotten_password(smtp: &Smtp, api: &Client, errors: &mut Vec<String>) -> String {
+    let public = api.anonymous();
+    let post = async |path: &str, body: Value| {
+        public.send(public.request(Method::POST, path).json(&body)).await.unwrap()
+    };
+    post("/auth/password-reset", json!({ "email": STAFF })).await.expect(202);
+    let mail = eventually("the mail with the link is sent", WITHIN, async || {
+        smtp.handovers()
+            .iter()
+            .map(|handover| Mail::read(&handover.file))
+            .find(|mail| mail.to.address == STAFF)
+    });
+    let mail = mail.await;
+    let link = mail.text.split_whitespace().find(|word| word.contains("token=")).expect("a link");
+    public.send(public.request(Method::GET, link)).await.unwrap().expect(200);
+    let token = link.split_once("token=").unwrap().1;
+    let confirm = async |token: &str, password: &str| {
+        post("/auth/password-reset/confirm", json!({ "token": token, "password": password })).await
+    };
+    errors.push(confirm(token, "Hänfling").await.expect(422).body);
+    errors.push(confirm(&format!("{token}x"), "Zeisig-Stieglitz pfeift").await.expect(401).body);
+    confirm(token, "Zeisig-Stieglitz pfeift").await.expect(204);
+    errors.push(confirm(token, "Zeisig-Stieglitz pfeift").await.expect(401).body);
+    token.to_owned()
 }
 
 /// Tables that are missing, rows that are refused, and no database at all.

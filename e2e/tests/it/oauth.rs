@@ -209,6 +209,18 @@ async fn a_state_is_of_its_browser_and_good_once() {
     // Foreign: another browser's cookie.
     let other = world.begin().await;
     world.refused(Some(&other.cookie), &answer, "wrong_state").await;
+    // None of it passes for a token of another kind.
+    let (_, sealed) = begun.cookie.split_once('=').unwrap();
+    for token in [sealed, &begun.state, back.get("code").unwrap()] {
+        world.public.with_bearer(token).query("/groups").await.problem(401);
+        world.public.with_bearer(token).query("/preferences").await.problem(401);
+        let refresh =
+            world.public.request(Method::POST, "/auth/refresh").json(&json!({ "refresh_token": token }));
+        world.public.send(refresh).await.unwrap().problem(401);
+        let chosen = json!({ "token": token, "password": PASSWORD });
+        let reset = world.public.request(Method::POST, "/auth/password-reset/confirm").json(&chosen);
+        world.public.send(reset).await.unwrap().problem(401);
+    }
     let mut changed = answer.clone();
     changed["state"] = json!(other.state);
     world.refused(Some(&begun.cookie), &changed, "wrong_state").await;

@@ -254,6 +254,7 @@ fn session() -> Vec<SessionEvent> {
             reason: SignInRefusal::WrongPassword,
             visit: visit(),
         },
+        SessionEvent::SignInsFailed { count: 7, visit: visit() },
         SessionEvent::ResetRequested { user_id: Some(id(6)), visit: visit() },
         SessionEvent::Refreshed { visit: visit() },
         SessionEvent::ReuseDetected { visit: visit() },
