@@ -22,7 +22,7 @@ broken-hint = Manche Mailprogramme zerbrechen lange Links. Bitte öffnen Sie die
 broken-help = Wenn das nicht hilft, antworten Sie auf die Mail: Auch dann muss der Absender Sie von der Liste nehmen.
 
 old-title = Dafür ist dieser Link zu alt.
-old-hint = Er ist älter als ein Jahr und kann nur noch abbestellen. Bitte nehmen Sie den Link einer neueren Mail. Es wurde nichts geändert.
+old-hint = Er ist älter als ein Jahr oder ging an eine frühere Adresse und kann nur noch abbestellen. Bitte nehmen Sie den Link einer neueren Mail. Es wurde nichts geändert.
 
 foreign-title = Bitte benutzen Sie den Knopf auf unserer eigenen Seite.
 foreign-hint = Es wurde nichts geändert. Öffnen Sie den Link in der Mail noch einmal und drücken Sie dort auf den Knopf.

@@ -22,7 +22,7 @@ broken-hint = Some mail programs break long links. Please open the mail again an
 broken-help = If that does not help, answer the mail: its sender has to take you off the list as well.
 
 old-title = This link is too old for that.
-old-hint = It is older than a year, and can only unsubscribe. Please use the link of a newer mail. Nothing was changed.
+old-hint = It is older than a year, or was sent to an address that you had before, and can only unsubscribe. Please use the link of a newer mail. Nothing was changed.
 
 foreign-title = Please use the button on our own page.
 foreign-hint = Nothing was changed. Open the link in the mail again, and press the button there.

@@ -1,14 +1,13 @@
 //! Who may call a route. Permission is part of each route: [`Routes`] takes none without an [`Access`], and the
 //! router takes nothing but [`Routes`].
 
-use crate::client::Client;
 use crate::compression::Compressible;
-use crate::limits::{NOWHERE, Standing};
+use crate::limits::Standing;
 use crate::pages::{self, Words};
 use crate::problem::ApiError;
 use crate::state::App;
 use crate::tokens::{AccessClaims, TOKEN_MAX_BYTES, TokenError};
-use crate::{body, openapi};
+use crate::{body, client, openapi};
 use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +15,7 @@ use commands::KEY_PREFIX;
 use domain::access::{Role, Scope};
 use domain::{ApiKeyId, SessionId, UserId};
 use http::request::Parts;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, Method, Uri, header};
 use mail::links::{LinkError, PreferenceClaims};
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -152,6 +151,9 @@ async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Respon
         }
         Err(error) => return error.into_response(),
     };
+    if asks_for_the_past(&parts) {
+        return ApiError::invalid("as_of", "what was true then cannot be asked for yet").into_response();
+    }
     parts.extensions.insert(principal);
     let request = Request::from_parts(parts, body);
     let answered = match rule.time {
@@ -166,10 +168,16 @@ async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Respon
     response
 }
 
+/// An answer about now must not be taken for one about then.
+fn asks_for_the_past(parts: &Parts) -> bool {
+    let query = parts.uri.query().unwrap_or_default();
+    parts.method == Method::GET && query.split('&').any(|pair| pair.starts_with("as_of="))
+}
+
 impl Rule {
     /// Admits and counts. What opens nothing counts against the address it came from.
     async fn enter(&self, parts: &Parts) -> Result<(Principal, Standing), ApiError> {
-        let network = parts.extensions.get::<Client>().unwrap_or(&NOWHERE).network();
+        let network = client::of(parts).network();
         let limiters = &self.app.limiters;
         let principal = match self.admit(parts).await {
             Err(error @ ApiError::Unauthorized(_)) if !self.is_for_readers() => {

@@ -9,6 +9,7 @@
 //!   both headers stand and do not agree, neither counts: one of them went through a proxy that knows only the other.
 
 use domain::Network;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +18,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Proxies in a row.
 const HOPS_MAX: usize = 16;
 const FORWARDED_MAX_BYTES: usize = 4_096;
+
+const NOWHERE: Client = Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
 /// The client's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,11 @@ impl Client {
     pub fn network(&self) -> Network {
         Network::of(self.0)
     }
+}
+
+/// As the edge noted it. Requests whose peer is not known are nobody's: there are none behind a socket.
+pub(crate) fn of(parts: &Parts) -> Client {
+    parts.extensions.get().copied().unwrap_or(NOWHERE)
 }
 
 pub(crate) fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use eventstore::StoreError;
+use futures::StreamExt;
 use http::{HeaderMap, header};
 use std::borrow::Cow;
 use std::future::Future;
@@ -39,6 +40,8 @@ pub(crate) fn file<const N: usize>(
             Err(_) => Some((Err(io::Error::other("the file was cut off")), None)),
         }
     });
+    // What compresses it asks once more after the end.
+    let body = body.fuse();
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CONTENT_DISPOSITION, &disposition)];
     Ok((headers, Body::from_stream(body)).into_response())

@@ -40,8 +40,8 @@ struct Edge {
     is_https: bool,
 }
 
-/// Puts everything of this module around the routes.
-pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, config: &ApiConfig) -> Router<S> {
+/// Puts everything of this module around the routes. Public for the bench, which puts it around a route without sign-in.
+pub fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, config: &ApiConfig) -> Router<S> {
     let edge = Edge { proxies: config.trusted_proxies.clone(), is_https: config.public_url.is_https() };
     let routes = routes
         .fallback(no_route)

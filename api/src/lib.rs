@@ -37,7 +37,7 @@ mod upload;
 mod visit;
 
 pub use config::{ApiConfig, ConfigError, Origin, PublicUrl};
-pub use edge::Peer;
+pub use edge::{Peer, around};
 pub use limits::Limits;
 pub use oidc::{OAUTH_STATE_KEYS, ProviderConfig, ProviderConfigError, Providers};
 pub use router::router;

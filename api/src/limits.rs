@@ -20,7 +20,6 @@ use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +45,7 @@ pub struct Limits {
     pub passwords_per_account_and_minute: NonZeroU32,
     pub passwords_where_known_per_minute: NonZeroU32,
     pub passwords_per_address_at_once: usize,
+    pub resets_per_address_and_minute: NonZeroU32,
     pub streams: usize,
     pub streams_per_client: usize,
     pub connections: usize,
@@ -65,6 +65,7 @@ impl Default for Limits {
             passwords_per_account_and_minute: per_minute(10),
             passwords_where_known_per_minute: per_minute(60),
             passwords_per_address_at_once: 4,
+            resets_per_address_and_minute: per_minute(10),
             streams: 100,
             streams_per_client: 10,
             connections: 8_192,
@@ -158,6 +159,9 @@ pub(crate) struct Limiters {
     passwords_by_network: Limiter,
     passwords_by_account: Limiter,
     passwords_where_known: Limiter,
+    /// Sign-ins at providers have a count of their own: nobody's take the place of passwords.
+    providers_by_network: Limiter,
+    resets_by_network: Limiter,
     passwords_at_once: Shares<Network>,
     strangers: Arc<Semaphore>,
 }
@@ -173,6 +177,8 @@ impl Limiters {
             passwords_by_network: Limiter::per_minute(limits.passwords_per_address_and_minute),
             passwords_by_account: Limiter::per_minute(limits.passwords_per_account_and_minute),
             passwords_where_known: Limiter::per_minute(limits.passwords_where_known_per_minute),
+            providers_by_network: Limiter::per_minute(limits.passwords_per_address_and_minute),
+            resets_by_network: Limiter::per_minute(limits.resets_per_address_and_minute),
             passwords_at_once: Shares::new(limits.passwords_per_address_at_once),
             strangers: Arc::new(Semaphore::new(places - places / RESERVED_SHARE)),
         }
@@ -181,7 +187,8 @@ impl Limiters {
     fn sweep(&self) {
         let Self { public, users, keys, links, .. } = self;
         let passwords = [&self.passwords_by_network, &self.passwords_by_account, &self.passwords_where_known];
-        [public, users, keys, links].into_iter().chain(passwords).for_each(Limiter::sweep);
+        let strangers = [&self.providers_by_network, &self.resets_by_network];
+        [public, users, keys, links].into_iter().chain(passwords).chain(strangers).for_each(Limiter::sweep);
     }
 }
 
@@ -243,14 +250,17 @@ pub(crate) async fn password(app: &App, client: Client, account: Account<'_>) ->
     Ok(Try { _of_network: of_network, _of_strangers: of_strangers })
 }
 
-/// Counts what makes a mail or an event for a stranger as it does a password that they try, by the client's network alone.
-pub(crate) fn stranger(app: &App, client: Client) -> Result<(), ApiError> {
-    app.limiters.passwords_by_network.count(client.network())?;
+/// Counts a sign-in at a provider, by the client's network.
+pub(crate) fn provider(app: &App, client: Client) -> Result<(), ApiError> {
+    app.limiters.providers_by_network.count(client.network())?;
     Ok(())
 }
 
-/// Of requests whose peer is not known: there are none behind a socket.
-pub(crate) const NOWHERE: Client = Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+/// Counts who asks for a link, by the client's network: each is a mail, perhaps, and events for ever.
+pub(crate) fn reset(app: &App, client: Client) -> Result<(), ApiError> {
+    app.limiters.resets_by_network.count(client.network())?;
+    Ok(())
+}
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use crate::access::Principal;
 use crate::problem::ApiError;
 use crate::visit;
 use axum::extract::FromRequestParts;
+use chrono::{DateTime, Utc};
 use domain::consent::{Origin, Scope};
 use eventstore::clock;
 use http::request::Parts;
@@ -41,8 +42,11 @@ impl Reader {
         self.claims.group.map_or(Scope::Global, |group| Scope::Groups(vec![group]))
     }
 
-    /// Whether the link is young enough to show and to change more than an opt-out does.
-    pub fn is_trusted(&self) -> bool {
-        clock::now().timestamp() - self.claims.issued_at <= TRUSTED_SECONDS
+    /// Whether the link is young enough to show and to change more than an opt-out does, and went to the address that the
+    /// reader still has: whoever reads the mails of one that was left may be anybody.
+    pub fn is_trusted(&self, address_since: Option<DateTime<Utc>>) -> bool {
+        let issued_at = self.claims.issued_at;
+        let is_young = clock::now().timestamp() - issued_at <= TRUSTED_SECONDS;
+        is_young && address_since.is_none_or(|since| issued_at > since.timestamp())
     }
 }

@@ -1,8 +1,7 @@
 //! Where a request comes from. Sealed before it is kept.
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::edge::Arrived;
-use crate::limits::NOWHERE;
 use crate::problem::ApiError;
 use axum::extract::FromRequestParts;
 use domain::Personal;
@@ -40,7 +39,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         // The edge notes it for every request.
         let Some(Arrived(arrived)) = parts.extensions.get().copied() else { return Err(ApiError::Internal) };
-        let client = parts.extensions.get().copied().unwrap_or(NOWHERE);
-        Ok(Self { visit: of(parts), client, arrived })
+        Ok(Self { visit: of(parts), client: client::of(parts), arrived })
     }
 }

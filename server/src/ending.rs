@@ -5,7 +5,6 @@
 //! 2. It takes no connection any more. Requests, chunks that were authorized and the batch of an import end.
 //! 3. The sequencer, the relay, the projectors and the metrics end: requests may have waited for those.
 
-use anyhow::Context;
 use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +81,8 @@ impl Running {
 fn ended_early(ended: Option<Result<(&'static str, Outcome), JoinError>>) -> Outcome {
     match ended {
         None => Ok(()),
-        Some(Ok((role, outcome))) => outcome.with_context(|| format!("{role} ended")),
+        Some(Ok((role, Ok(())))) => anyhow::bail!("{role} ended by itself"),
+        Some(Ok((role, Err(error)))) => Err(error.context(format!("{role} ended"))),
         // Without the error's text, which quotes the panic's message.
         Some(Err(_)) => anyhow::bail!("a role died, see `panicked` in the log"),
     }

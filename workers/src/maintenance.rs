@@ -30,7 +30,7 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
             ("old mails of accounts", FORGET_ACCOUNT_MAILS),
             ("states of sign-ins", FORGET_STATES),
         ] {
-            if let Err(error) = sqlx::query(forget).execute(&pool).await {
+            if let Err(error) = forget_all(&pool, forget, &stop).await {
                 tracing::warn!(%error, "{what}: deletion will be tried again");
             }
         }
@@ -39,4 +39,10 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// In goes of a bounded size, as many as it takes.
+async fn forget_all(pool: &PgPool, forget: &str, stop: &CancellationToken) -> Result<(), sqlx::Error> {
+    while !stop.is_cancelled() && sqlx::query(forget).execute(pool).await?.rows_affected() > 0 {}
+    Ok(())
 }

@@ -3,8 +3,10 @@
 
 use crate::access::{Access, Kind, Routes, query_token};
 use crate::body::{self, Input, Unkept, is_json};
+use crate::client::{self, Client};
 use crate::config::FORM_MAX_BYTES;
 use crate::context;
+use crate::endpoints::auth::note_network;
 use crate::limits;
 use crate::pages::account::{self, Form};
 use crate::pages::{self, Words};
@@ -15,9 +17,10 @@ use crate::visit::{self, Visitor};
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
-use commands::{CommandError, Password};
+use commands::{CommandError, Context, Password};
 use domain::EmailAddress;
 use domain::transactional::AccountMailKind;
+use domain::visit::Visit;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -26,9 +29,9 @@ use utoipa_axum::routes;
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
         .add(Access::Public, Kind::Secret, routes!(request_reset))
-        .add(Access::Public, Kind::Plain, routes!(reset_page))
+        .add(Access::Public, Kind::Secret, routes!(reset_page))
         .add(Access::Public, Kind::Secret, routes!(reset))
-        .add(Access::Public, Kind::Plain, routes!(invitation_page))
+        .add(Access::Public, Kind::Secret, routes!(invitation_page))
         .add(Access::Public, Kind::Secret, routes!(accept))
 }
 
@@ -74,9 +77,9 @@ async fn request_reset(
     visitor: Visitor,
     call: Unkept<ResetRequest>,
 ) -> Result<StatusCode, ApiError> {
-    limits::stranger(&app, visitor.client)?;
     let email = EmailAddress::parse(&call.body.email);
     let email = email.map_err(|error| ApiError::invalid("email", error.to_string()))?;
+    limits::reset(&app, visitor.client)?;
     app.commands.request_password_reset(&call.context, &email, visitor.visit).await?;
     Ok(StatusCode::ACCEPTED)
 }
@@ -176,12 +179,27 @@ async fn choose(app: &App, request: Request, kind: AccountMailKind) -> Result<Re
         return by_form(app, request, kind).await;
     }
     let (parts, body) = request.into_parts();
-    let (context, visit) = (context::plain(&parts), visit::of(&parts));
+    let (context, visit, client) = (context::plain(&parts), visit::of(&parts), client::of(&parts));
     let call = Unkept::<ChosenPassword>::from_request(Request::from_parts(parts, body), app).await?;
     let ChosenPassword { token, password } = call.body;
     let new = Password::new(password).map_err(|reason| ApiError::invalid("password", reason))?;
-    app.commands.choose_password(&context, kind, &token, new, visit).await?;
+    choose_by_link(app, &context, kind, &token, new, visit, client).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A link proves more than a password does: who used one can sign in from there, though others guess at their password.
+async fn choose_by_link(
+    app: &App,
+    context: &Context,
+    kind: AccountMailKind,
+    token: &str,
+    new: Password,
+    visit: Visit,
+    client: Client,
+) -> Result<(), CommandError> {
+    let user = app.commands.choose_password(context, kind, token, new, visit).await?;
+    note_network(app, user, client).await;
+    Ok(())
 }
 
 async fn by_form(app: &App, request: Request, kind: AccountMailKind) -> Result<Response, ApiError> {
@@ -189,7 +207,7 @@ async fn by_form(app: &App, request: Request, kind: AccountMailKind) -> Result<R
         return Err(ApiError::UnsupportedMediaType("send application/json or our own page's form"));
     }
     let (parts, body) = request.into_parts();
-    let (context, visit) = (context::plain(&parts), visit::of(&parts));
+    let (context, visit, client) = (context::plain(&parts), visit::of(&parts), client::of(&parts));
     let words = Words::of(&parts.headers);
     let bytes = body::read(app, &parts.headers, body, FORM_MAX_BYTES).await?;
     let request = Request::from_parts(parts, Body::from(bytes));
@@ -205,7 +223,7 @@ async fn by_form(app: &App, request: Request, kind: AccountMailKind) -> Result<R
         Ok(new) => new,
         Err(problem) => return show(app, words, kind, &form.token, Some(problem)).await,
     };
-    Ok(match app.commands.choose_password(&context, kind, &form.token, new, visit).await {
+    Ok(match choose_by_link(app, &context, kind, &form.token, new, visit, client).await {
         Ok(()) => account::password_chosen(words),
         Err(CommandError::Unauthorized(_)) => account::dead_link(words, kind),
         Err(error) => pages::failed(words, error.into()),

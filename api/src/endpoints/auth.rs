@@ -2,6 +2,7 @@
 
 use crate::access::{Access, Kind, Routes, User};
 use crate::body::{Input, Unkept};
+use crate::client::Client;
 use crate::context::Plain;
 use crate::endpoints::oauth::{self, ProviderLogin};
 use crate::input::fields::Fields;
@@ -15,9 +16,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use commands::{Context, Password, SignedIn};
-use domain::EmailAddress;
 use domain::access::Role;
 use domain::session::EndReason;
+use domain::{EmailAddress, UserId};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -170,8 +171,8 @@ async fn login(
             Ok(tokens.into_response())
         }
         Login::Provider(login) => {
-            limits::stranger(&app, visitor.client)?;
-            oauth::login(&app, &call.context, &headers, login, visitor.visit).await
+            limits::provider(&app, visitor.client)?;
+            oauth::login(&app, &call.context, &headers, login, visitor).await
         }
     }
 }
@@ -188,11 +189,16 @@ async fn by_password(
     let held = limits::password(app, visitor.client, Account::Address(&email)).await?;
     let signed_in = app.commands.sign_in(context, &email, password, visitor.visit).await?;
     drop(held);
-    if let Err(error) = app.commands.remember_network(signed_in.user_id, visitor.client.network()).await {
-        // The session stands.
+    note_network(app, signed_in.user_id, visitor.client).await;
+    Tokens::of(app, signed_in).await
+}
+
+/// Whoever has proved to be a user is known where they did.
+pub(super) async fn note_network(app: &App, user: UserId, client: Client) {
+    if let Err(error) = app.commands.remember_network(user, client.network()).await {
+        // What they did stands.
         tracing::warn!(%error, "where a user signed in was not noted");
     }
-    Tokens::of(app, signed_in).await
 }
 
 /// Get the next pair of tokens

@@ -1,11 +1,12 @@
 //! Signing in at an OpenID provider: where it begins, and where the browser comes back.
 
 use crate::access::{Access, Kind, Routes};
-use crate::endpoints::auth::Tokens;
+use crate::endpoints::auth::{self, Tokens};
 use crate::input::params::Params;
 use crate::oidc::ProviderError;
 use crate::problem::ApiError;
 use crate::state::App;
+use crate::visit::Visitor;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -91,8 +92,9 @@ pub(super) async fn login(
     context: &Context,
     headers: &HeaderMap,
     login: ProviderLogin,
-    visit: Visit,
+    visitor: Visitor,
 ) -> Result<Response, ApiError> {
+    let Visitor { visit, client, .. } = visitor;
     let ProviderLogin { provider: name, code, state, iss } = login;
     let Some(provider) = app.providers.get(&name) else {
         return Err(ApiError::invalid("provider", "is none of those that are configured"));
@@ -118,6 +120,7 @@ pub(super) async fn login(
         }
     };
     let signed_in = app.commands.sign_in_as(context, &identity, visit).await?;
+    auth::note_network(app, signed_in.user_id, client).await;
     let tokens = Tokens::of(app, signed_in).await?;
     let forget = app.providers.jar().clear().map_err(StoreError::from)?;
     Ok((AppendHeaders([(header::SET_COOKIE, forget)]), tokens).into_response())

@@ -48,7 +48,8 @@ async fn page(State(app): State<App>, reader: Reader, headers: HeaderMap, uri: U
 /// What the page shows. An old link shows nobody's address and no groups.
 async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
     let loaded = Loaded::of(app, reader.claims.subscriber).await?;
-    let masked = match reader.is_trusted() {
+    let is_trusted = loaded.trusts(reader);
+    let masked = match is_trusted {
         true => Some(loaded.email_masked(app, reader.claims.subscriber).await?),
         false => None,
     };
@@ -62,7 +63,7 @@ async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
     };
     let subscriber = &loaded.subscriber;
     let is_out = |group: GroupId| subscriber.groups.get(&group) == Some(&None);
-    let mut groups: Vec<GroupChoice> = match reader.is_trusted() {
+    let mut groups: Vec<GroupChoice> = match is_trusted {
         true => loaded.groups.iter().map(|(id, name)| group_choice(&loaded, *id, name)).collect(),
         false => Vec::new(),
     };
@@ -72,7 +73,7 @@ async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
         group,
         out_of_group: reader.claims.group.is_some_and(is_out),
         out_of_everything: subscriber.global_opt_out,
-        is_trusted: reader.is_trusted(),
+        is_trusted,
         groups,
     })
 }
@@ -127,9 +128,11 @@ pub(super) async fn pressed(
     }
     let (action, context) = (Action::of(fields), context::plain(parts));
     let back = |said: &str| {
-        // The token of the link, which the page's own address has.
-        let page = query_token(&parts.uri).map(|token| app.links.unsubscribe_url(&token));
-        Redirect::to(&format!("{}{said}", page.unwrap_or_default())).into_response()
+        // The token of the link, which the page's own address has; where another one opened the door, anything may be there.
+        let is_token =
+            |token: &String| token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let token = query_token(&parts.uri).filter(is_token).unwrap_or_default();
+        Redirect::to(&format!("{}{said}", app.links.unsubscribe_url(&token))).into_response()
     };
     let done = match action {
         Action::Leave => {
@@ -140,11 +143,13 @@ pub(super) async fn pressed(
             let left = opt_out(app, &context, reader, Scope::Global, Channel::PreferencePage).await;
             left.map(|done| (done, ""))
         }
-        Action::Save(_) | Action::Return if !reader.is_trusted() => {
-            return pages::old_link(words, ApiError::Unauthorized("the link is older than a year"));
-        }
-        Action::Save(groups) => save(app, &context, reader, groups).await.map(|done| (done, "&said=saved")),
-        Action::Return => opt_in_again(app, &context, reader).await.map(|done| (done, "&said=returned")),
+        Action::Save(_) | Action::Return => match Loaded::of(app, reader.claims.subscriber).await {
+            Ok(loaded) if !loaded.trusts(&reader) => {
+                return pages::old_link(words, ApiError::Unauthorized("the link can only opt out"));
+            }
+            Ok(loaded) => choose(app, &context, reader, &loaded, action).await,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok((done, said)) => respond::with_position(back(said), &done.position),
@@ -152,33 +157,31 @@ pub(super) async fn pressed(
     }
 }
 
-/// Sets the groups that were shown. Whoever opted out of everything meanwhile stays so.
-async fn save(
+/// Sets what was chosen, and says what the page then says.
+async fn choose(
     app: &App,
     context: &Context,
     reader: Reader,
-    mut groups: Vec<(GroupId, bool)>,
-) -> Result<Done, ApiError> {
-    let subscriber = reader.claims.subscriber;
-    let loaded = Loaded::of(app, subscriber).await?;
-    groups.retain(|(group, _)| loaded.groups.contains_key(group));
-    let global_opt_out = loaded.subscriber.global_opt_out;
-    let wanted = Preferences { subscriber, global_opt_out, groups, origin: reader.origin };
-    Ok(app.commands.set_preferences(context, wanted).await?)
-}
-
-async fn opt_in_again(app: &App, context: &Context, reader: Reader) -> Result<Done, ApiError> {
-    let subscriber = reader.claims.subscriber;
-    let loaded = Loaded::of(app, subscriber).await?;
-    // One step back: what was opted out of last stands in front.
-    let groups = match reader.claims.group {
-        Some(group) if !loaded.subscriber.global_opt_out && loaded.groups.contains_key(&group) => {
-            vec![(group, true)]
+    loaded: &Loaded,
+    action: Action,
+) -> Result<(Done, &'static str), ApiError> {
+    let out_of_everything = loaded.subscriber.global_opt_out;
+    let is_known = |group: &GroupId| loaded.groups.contains_key(group);
+    let (global_opt_out, groups, said) = match action {
+        // Whoever opted out of everything meanwhile stays so.
+        Action::Save(groups) => {
+            let groups = groups.into_iter().filter(|(group, _)| is_known(group)).collect();
+            (out_of_everything, groups, "&said=saved")
         }
-        _ => Vec::new(),
+        // One step back: what was opted out of last stands in front.
+        _ => {
+            let group = reader.claims.group.filter(|group| !out_of_everything && is_known(group));
+            (false, group.map(|group| (group, true)).into_iter().collect(), "&said=returned")
+        }
     };
-    let wanted = Preferences { subscriber, global_opt_out: false, groups, origin: reader.origin };
-    Ok(app.commands.set_preferences(context, wanted).await?)
+    let wanted =
+        Preferences { subscriber: reader.claims.subscriber, global_opt_out, groups, origin: reader.origin };
+    Ok((app.commands.set_preferences(context, wanted).await?, said))
 }
 
 fn as_page(words: &Words, error: ApiError) -> Response {

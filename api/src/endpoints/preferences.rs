@@ -13,6 +13,7 @@ use crate::state::App;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use commands::{FieldError, Preferences};
 use domain::group::Group;
 use domain::subscriber::Subscriber;
@@ -58,6 +59,8 @@ struct Preference {
 /// The reader's stream, and the groups in it that still exist.
 pub(super) struct Loaded {
     pub subscriber: Subscriber,
+    /// When their address changed last.
+    address_since: Option<DateTime<Utc>>,
     pub groups: BTreeMap<GroupId, String>,
 }
 
@@ -72,7 +75,13 @@ impl Loaded {
         let groups = groups
             .filter(|(_, group)| group.aggregate.exists())
             .map(|(id, group)| (id, group.aggregate.name));
-        Ok(Self { subscriber, groups: groups.collect() })
+        let address_since = address_since(app, id).await?;
+        Ok(Self { subscriber, address_since, groups: groups.collect() })
+    }
+
+    /// Whether the reader's link may do more than opt out.
+    pub fn trusts(&self, reader: &Reader) -> bool {
+        reader.is_trusted(self.address_since)
     }
 
     /// Empty once the person was erased.
@@ -82,6 +91,13 @@ impl Loaded {
             Opener::over(app.commands.opt_out_pool(), app, &[id]).await?.open(id, "address", address)?;
         Ok(if address.is_empty() { address } else { mask_address(&address) })
     }
+}
+
+async fn address_since(app: &App, id: SubscriberId) -> Result<Option<DateTime<Utc>>, ApiError> {
+    let changed =
+        "SELECT max(recorded_at) FROM events WHERE aggregate_type = 'subscriber' AND aggregate_id = $1
+                   AND event_type = 'SubscriberAddressChanged'";
+    Ok(sqlx::query_scalar(changed).bind(id.to_string()).fetch_one(app.commands.opt_out_pool()).await?)
 }
 
 /// Show a reader's preferences
@@ -94,12 +110,12 @@ async fn get(
     reader: Reader,
     position: Position,
 ) -> Result<Json<PreferencesView>, ApiError> {
-    if !reader.is_trusted() {
-        return Err(too_old());
-    }
     position.wait(&app, &[]).await?;
     let id = reader.claims.subscriber;
     let loaded = Loaded::of(&app, id).await?;
+    if !loaded.trusts(&reader) {
+        return Err(too_old());
+    }
     let email_masked = loaded.email_masked(&app, id).await?;
     let preference = |(group_id, name)| {
         let subscribed = loaded.subscriber.is_subscribed(group_id);
@@ -112,7 +128,9 @@ async fn get(
 }
 
 fn too_old() -> ApiError {
-    ApiError::Unauthorized("the link is older than a year: it can only opt out, by POST /emails/unsubscribe")
+    ApiError::Unauthorized(
+        "the link is older than a year, or went to an earlier address: it can only opt out, by POST /emails/unsubscribe",
+    )
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -162,11 +180,12 @@ async fn put(
     reader: Reader,
     call: Call<PreferencesInput>,
 ) -> Result<Response, ApiError> {
-    if !reader.is_trusted() {
+    let subscriber = reader.claims.subscriber;
+    let loaded = Loaded::of(&app, subscriber).await?;
+    if !loaded.trusts(&reader) {
         return Err(too_old());
     }
-    let subscriber = reader.claims.subscriber;
-    let (global_opt_out, groups) = call.body.check(&Loaded::of(&app, subscriber).await?.groups)?;
+    let (global_opt_out, groups) = call.body.check(&loaded.groups)?;
     let wanted = Preferences { subscriber, global_opt_out, groups, origin: reader.origin };
     // Not `once`: a repeat waits as the first call did.
     Ok(respond::no_content(&app.commands.set_preferences(&call.context, wanted).await?))

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use domain::CampaignId;
 use domain::access::Scope;
+use futures::StreamExt;
 use projections::campaign_report;
 use std::convert::Infallible;
 use utoipa::ToSchema;
@@ -55,7 +56,7 @@ async fn progress(
         done: false,
     };
     let alive = KeepAlive::new().interval(app.config.heartbeat).text("heartbeat");
-    Ok(Sse::new(futures::stream::unfold(watch, Watch::step)).keep_alive(alive))
+    Ok(Sse::new(futures::stream::unfold(watch, Watch::step).fuse()).keep_alive(alive))
 }
 
 struct Watch {

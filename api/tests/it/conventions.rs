@@ -130,3 +130,15 @@ async fn bad_parameters_are_named(pool: PgPool) {
     app.get("/subscribers?email=&group=&status=").send().await.ok(200);
     app.get("/emails?status=sent").send().await.invalid(&["status"]);
 }
+
+/// An answer about now must not be taken for one about then.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_was_true_then_is_refused_until_it_can_be_told(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let group = app.group("Readers").await;
+    app.settled().await;
+    app.get(&format!("/groups/{group}")).send().await.ok(200);
+    for path in [format!("/groups/{group}"), "/groups".to_owned()] {
+        app.get(&format!("{path}?as_of=2026-01-01T00:00:00Z")).send().await.invalid(&["as_of"]);
+    }
+}

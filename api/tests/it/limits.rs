@@ -1,10 +1,12 @@
 //! How much one client may ask for.
 
+use crate::account_links::send_mail;
 use crate::support::{Answer, Call, PASSWORD, TestApp, until};
 use api::ApiConfig;
 use axum::http::Method;
 use commands::Passwords;
 use domain::access::{Role, Scope};
+use domain::transactional::AccountMailKind;
 use domain::{Personal, SessionId};
 use eventstore::sealing;
 use serde_json::{Value, json};
@@ -341,6 +343,41 @@ async fn auditors_see_how_many_there_were(pool: PgPool) {
     let event = &list["items"][0];
     assert_eq!((&event["event"], &event["count"]), (&json!("SignInsFailed"), &json!(2)));
     assert_eq!((&event["source_address"], &event["actor"]), (&json!(HOME), &json!("system:sign-in")));
+}
+
+/// Each is a mail, perhaps, and events for ever; nobody's take the place of others' passwords.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn resets_are_limited_by_the_address_and_keep_nobody_from_signing_in(pool: PgPool) {
+    let app = limited(pool, |config| {
+        config.limits.resets_per_address_and_minute = of(3);
+        config.limits.passwords_per_address_and_minute = of(3);
+    })
+    .await;
+    app.user(ANA, &[Role::Marketer]).await;
+    let ask = |email: &str| {
+        app.post("/auth/password-reset").anonymous().from(HOME).json(json!({ "email": email })).send()
+    };
+    for number in 0..3 {
+        ask("x").await.invalid(&["email"]);
+        ask(&format!("nobody{number}@example.com")).await.ok(202);
+    }
+    too_many(&ask("nobody@example.com").await);
+    login(&app, HOME, PASSWORD).send().await.tokens();
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_chose_a_password_by_a_link_signs_in_from_there_though_others_guess(pool: PgPool) {
+    let app = limited(pool, |config| config.limits.passwords_per_account_and_minute = of(2)).await;
+    app.user(ANA, &[Role::Marketer]).await;
+    app.post("/auth/password-reset").anonymous().json(json!({ "email": ANA })).send().await.ok(202);
+    let token = send_mail(&app, AccountMailKind::PasswordReset).await.unwrap();
+    for number in 0..4 {
+        login(&app, &format!("198.51.100.{number}"), "a guess").send().await;
+    }
+    too_many(&login(&app, HOME, PASSWORD).send().await);
+    let chosen = json!({ "token": token, "password": PASSWORD });
+    app.post("/auth/password-reset/confirm").anonymous().from(HOME).json(chosen).send().await.ok(204);
+    login(&app, HOME, PASSWORD).send().await.tokens();
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

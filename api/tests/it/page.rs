@@ -4,6 +4,7 @@ use crate::support::{Answer, ORIGIN, TestApp};
 use axum::http::Method;
 use eventstore::clock;
 use mail::links::PreferenceClaims;
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -157,6 +158,49 @@ async fn an_old_link_only_opts_out(pool: PgPool) {
         let refused = press(&app, &path, &format!("action={action}")).await.ok(401);
         check_page(&refused);
         assert!(refused.text().contains("too old"));
+    }
+}
+
+/// Whoever has the old mailbox now may be anybody.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_link_to_an_address_that_was_left_only_opts_out(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, group, _) = reader(&app).await;
+    let issued_at = clock::now().timestamp() - 60;
+    let claims = PreferenceClaims {
+        subscriber: reader,
+        campaign: None,
+        group: Some(group),
+        dispatch: None,
+        issued_at,
+    };
+    let token = app.token_of(claims);
+    let path = format!("/emails/unsubscribe?token={token}");
+    app.patch(&format!("/subscribers/{reader}"))
+        .json(json!({ "email": "new@example.com" }))
+        .send()
+        .await
+        .ok(200);
+    let page = app.get(&path).anonymous().send().await.ok(200);
+    assert!(!page.text().contains("@example.com"));
+    app.get("/preferences").bearer(&token).send().await.problem(401);
+    press(&app, &path, "action=leave_all").await.ok(303);
+    let back = json!({ "global_opt_out": false, "groups": [{ "group_id": group, "subscribed": true }] });
+    app.put("/preferences").bearer(&token).json(back).send().await.problem(401);
+    assert!(press(&app, &path, "action=return").await.ok(401).text().contains("too old"));
+}
+
+/// Where another token opened the door, the one in the address may be anything.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn the_way_back_holds_nothing_but_a_token(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, group, _) = reader(&app).await;
+    let token = app.token(reader, Some(group));
+    for odd in ["%0d%0aSet-Cookie:%20a=b", "x%26said%3dsaved%23", ""] {
+        let call =
+            app.post(&format!("/emails/unsubscribe?token={odd}")).bearer(&token).header("origin", ORIGIN);
+        let pressed = call.form("action=leave").send().await.ok(303);
+        assert_eq!(pressed.header("location"), format!("{ORIGIN}/emails/unsubscribe?token="), "{odd}");
     }
 }
 

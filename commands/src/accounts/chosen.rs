@@ -4,6 +4,7 @@ use super::{record, sessions, set_version};
 use crate::account_mails::spend_link;
 use crate::passwords::Password;
 use crate::{CommandError, Commands, Context};
+use domain::UserId;
 use domain::session::{EndReason, Refusal};
 use domain::transactional::AccountMailKind;
 use domain::user::{User, UserCommand};
@@ -14,7 +15,7 @@ use eventstore::sealing;
 const REFUSED: CommandError = CommandError::Unauthorized("the link is not valid any more: ask for a new one");
 
 impl Commands {
-    /// Ends all sessions of the link's user.
+    /// Ends all sessions of the link's user, and answers who that is.
     pub async fn choose_password(
         &self,
         context: &Context,
@@ -22,7 +23,7 @@ impl Commands {
         token: &str,
         new: Password,
         visit: Visit,
-    ) -> Result<(), CommandError> {
+    ) -> Result<UserId, CommandError> {
         // Only who holds a link gets a turn to hash.
         if self.account_link(kind, token).await?.is_none() {
             self.refuse(context, None, Refusal::WrongToken, visit).await?;
@@ -45,7 +46,7 @@ impl Commands {
         token: &str,
         phc: String,
         visit: Visit,
-    ) -> Result<(), CommandError> {
+    ) -> Result<UserId, CommandError> {
         let mut tx = self.store.pool.begin().await?;
         let user = spend_link(&mut tx, kind, token).await?.ok_or(REFUSED)?;
         let context = Context { actor: format!("user:{user}"), ..context.clone() };
@@ -68,6 +69,6 @@ impl Commands {
         sessions::end(&mut tx, &all, EndReason::PasswordChanged, &context).await?;
         tx.commit().await?;
         self.store.appended.notify_one();
-        Ok(())
+        Ok(user)
     }
 }

@@ -1,4 +1,5 @@
 use super::{key_of, record, roles, sealed, sealed_text, set_version, words};
+use crate::account_mails::forget_links;
 use crate::accounts::sessions;
 use crate::idempotent;
 use crate::passwords::Password;
@@ -191,6 +192,7 @@ impl Commands {
         if recorded.after.disabled {
             let sessions = sessions::lock_all(&mut tx, id).await?;
             sessions::end(&mut tx, &sessions, EndReason::UserDisabled, context).await?;
+            forget_links(&mut tx, id).await?;
         }
         let done = recorded.done(Value::Null);
         idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
