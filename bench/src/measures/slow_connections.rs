@@ -38,6 +38,8 @@ async fn take() -> Vec<Figure> {
     let settings = Settings::new().set("log.filter", "warn").set("api.limits.connections_per_address", 6_000);
     let mut stack = scene::with_admin(settings).await;
     let path = format!("/groups/{}", stack.client().group("Readers").await);
+    // Waits until the read model has it.
+    stack.client().query(&path).await;
     scene::all_done(&stack).await;
     let ((mut kept, _), (mut fresh, _)) =
         (asked(&stack, &path, true).await, asked(&stack, &path, false).await);
