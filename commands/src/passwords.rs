@@ -132,8 +132,7 @@ impl Passwords {
 
     /// Hashes that wait for a turn now.
     pub fn waiting(&self) -> usize {
-        let places = self.at_once + self.queue_max;
-        places.saturating_sub(self.places.available_permits()).saturating_sub(self.running())
+        self.places_max().saturating_sub(self.places.available_permits()).saturating_sub(self.running())
     }
 
     /// In the PHC string format, with its parameters and a salt of its own.

@@ -217,6 +217,19 @@ async fn who_is_disabled_resets_nothing(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn links_do_not_outlive_being_disabled(pool: PgPool) {
+    let (app, ana) = with_ana(pool).await;
+    let token = reset_token(&app).await;
+    app.user("boss@example.com", &[Role::Admin]).await;
+    let boss = app.login("boss@example.com").await.access;
+    for disabled in [true, false] {
+        let change = json!({ "disabled": disabled });
+        app.patch(&format!("/users/{ana}")).bearer(&boss).json(change).send().await.ok(200);
+    }
+    reset(&app, &token, NEW).await.problem(401);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn an_invitation_is_accepted_once_with_the_first_password(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     app.user("boss@example.com", &[Role::Admin]).await;
