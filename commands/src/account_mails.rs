@@ -20,8 +20,8 @@ use eventstore::{clock, ids};
 use sqlx::PgConnection;
 
 /// From the moment that the mail may go.
-pub const RESET_LIFE: TimeDelta = TimeDelta::minutes(30);
-pub const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
+const RESET_LIFE: TimeDelta = TimeDelta::minutes(30);
+const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
 
 /// Who asked for a link waits for it; an invitation can wait for a mailer to come back.
 const RESET_GIVEN_UP_AFTER: TimeDelta = TimeDelta::minutes(30);

@@ -19,7 +19,7 @@ mod subscribers;
 mod templates;
 mod test_mail;
 
-pub use account_mails::{AccountLink, AccountToken, INVITATION_LIFE, RESET_LIFE};
+pub use account_mails::{AccountLink, AccountToken};
 pub use accounts::{
     ApiKeyRow, Identity, KEY_PREFIX, NewApiKey, NewUser, SESSION_LIFE, SessionRow, SignedIn, UserPatch,
     UserRow,

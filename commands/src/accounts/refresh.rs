@@ -66,7 +66,8 @@ impl Commands {
         let (commands, context, hash) = (self.clone(), context.clone(), secrets::hash(token));
         let whole = async move { commands.spend_and_note(&context, &hash, visit, arrived).await };
         let whole = tokio::spawn(whole.in_current_span());
-        whole.await.map_err(|error| StoreError::Format(error.to_string()))?
+        // Without the error's text, which quotes the panic's message.
+        whole.await.map_err(|_| StoreError::Format("a refresh's task panicked".to_owned()))?
     }
 
     async fn spend_and_note(
