@@ -9,7 +9,6 @@ mod claim;
 mod settle;
 mod transactional;
 
-pub use account::Unmade;
 pub use authorize::{Authorized, Candidate};
 pub use claim::{Claim, ExpiredPermit, Lease};
 pub use transactional::TestReader;
