@@ -25,6 +25,7 @@ mod many_processes;
 mod metrics;
 mod oauth;
 mod operator_import;
+mod opt_out_alone;
 mod opt_out_race;
 mod pages;
 mod passwords;
