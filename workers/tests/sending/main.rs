@@ -7,5 +7,6 @@ mod account_mail;
 mod flow;
 mod gate;
 mod left_behind;
+mod lint;
 mod support;
 mod test_mail;
