@@ -1,8 +1,8 @@
 # The pages that readers see. Names of groups and masked addresses are filled in.
 
 leave-title = Unsubscribe?
-leave-group = You will not get mails from “{ $group }” any more.
-leave-everything = You will not get any mail from this sender any more.
+leave-group = You will then get no more mails from “{ $group }”.
+leave-everything = You will then get no more mails from this sender.
 leave-button = Unsubscribe
 leave-all-button = Unsubscribe from everything
 

@@ -26,7 +26,7 @@ use workers::sender::{Mailers, Sender, SenderSettings};
 
 /// Of a process beside its connections to clients: to databases, brokers and mail servers, and mails that are written.
 const OTHER_FILES: usize = 1_024;
-const LINK_KEYS: &str = "preference";
+pub const LINK_KEYS: &str = "preference";
 
 #[derive(clap::Args)]
 pub struct ServeArgs {

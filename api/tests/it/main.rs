@@ -30,6 +30,7 @@ mod proxies;
 mod recipients;
 mod reference;
 mod refresh;
+mod scanners;
 mod seed;
 mod server;
 mod set_by_us;

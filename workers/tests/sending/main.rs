@@ -7,6 +7,7 @@ mod account_mail;
 mod flow;
 mod gate;
 mod left_behind;
+mod lint;
 mod maintenance;
 mod support;
 mod test_mail;
