@@ -10,6 +10,6 @@ mod settle;
 mod transactional;
 
 pub use account::Unmade;
-pub use authorize::{Authorized, Candidate};
+pub use authorize::{Authorized, Candidate, Refused};
 pub use claim::{Claim, ExpiredPermit, Lease};
 pub use transactional::TestReader;
