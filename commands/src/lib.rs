@@ -6,6 +6,7 @@ mod accounts;
 pub mod attributes;
 mod campaigns;
 mod context;
+mod erasure;
 mod error;
 mod groups;
 mod idempotent;
@@ -26,6 +27,7 @@ pub use accounts::{
 };
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;
+pub use erasure::Remains;
 pub use error::{CommandError, FieldError};
 pub use groups::GroupPatch;
 pub use optout::{OptOut, Preferences};

@@ -35,6 +35,7 @@ impl From<SubscriberError> for CommandError {
             SubscriberError::Unknown => Self::NotFound("subscriber"),
             SubscriberError::Exists => Self::Conflict,
             SubscriberError::OptedOut => Self::forbidden("opted_out", error.to_string()),
+            SubscriberError::Erased => Self::forbidden("erased", error.to_string()),
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Guard {
     SetGate(Gate),
     Campaign(CampaignGate),
     Dispatch(DispatchWork),
+    /// Destroys this person's key, and notes them for what is to be erased outside their events.
+    Erase(SubscriberId),
 }
 
 /// Whether, and by which consent, one address may be written to.

@@ -1,9 +1,9 @@
 //! Enforces guards in the transaction of the append, before the events. Each kind is one statement for the whole
 //! batch, its rows locked in the order of their keys.
 
-use crate::StoreError;
+use crate::{StoreError, sealing};
 use domain::guard::{CampaignGate, DispatchWork, Gate};
-use domain::{AddressHash, CampaignId, Guard};
+use domain::{AddressHash, CampaignId, Guard, SubscriberId};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -14,6 +14,7 @@ struct Sorted {
     set: Vec<Gate>,
     claimed: Vec<Gate>,
     dispatches: Vec<DispatchWork>,
+    erased: Vec<SubscriberId>,
 }
 
 /// Returns the addresses that were claimed and belong to somebody else already.
@@ -28,6 +29,7 @@ pub(crate) async fn enforce(
             Guard::SetGate(gate) => sorted.set.push(gate),
             Guard::ClaimGate(gate) => sorted.claimed.push(gate),
             Guard::Dispatch(work) => sorted.dispatches.push(work),
+            Guard::Erase(subscriber) => sorted.erased.push(subscriber),
         }
     }
     sorted.campaigns.sort_by_key(|gate| gate.campaign);
@@ -40,6 +42,8 @@ pub(crate) async fn enforce(
     let taken = claim_gates(tx, &sorted.claimed).await?;
     sorted.dispatches.sort_by_key(|work| work.dispatch);
     set_dispatches(tx, &sorted.dispatches).await?;
+    sorted.erased.sort_unstable();
+    erase(tx, &sorted.erased).await?;
     Ok(taken)
 }
 
@@ -143,5 +147,15 @@ async fn set_dispatches(tx: &mut PgConnection, works: &[DispatchWork]) -> Result
     .bind(works.iter().map(|work| work.pending.cast_signed()).collect::<Vec<_>>())
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+async fn erase(tx: &mut PgConnection, subscribers: &[SubscriberId]) -> Result<(), StoreError> {
+    if subscribers.is_empty() {
+        return Ok(());
+    }
+    sealing::destroy(&mut *tx, subscribers).await?;
+    let note = "INSERT INTO erasures (subscriber_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING";
+    sqlx::query(note).bind(subscribers).execute(tx).await?;
     Ok(())
 }

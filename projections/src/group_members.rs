@@ -129,7 +129,10 @@ impl Member {
                 self.suppressed &= !ended_global;
                 self.join(at, groups.into_iter().chain(restored), changes);
             }
-            SubscriberEvent::DetailsChanged { .. } | SubscriberEvent::AddressChanged { .. } => {}
+            // Who is erased has left everything by the opt-out before it.
+            SubscriberEvent::DetailsChanged { .. }
+            | SubscriberEvent::AddressChanged { .. }
+            | SubscriberEvent::Erased {} => {}
         }
     }
 

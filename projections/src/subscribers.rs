@@ -56,7 +56,8 @@ struct Row {
     version: i64,
     address_hash: Vec<u8>,
     hash_key_id: String,
-    address: String,
+    /// None: they were erased.
+    address: Option<String>,
     name: Option<String>,
     attributes: Option<String>,
     global_opt_out: bool,
@@ -96,7 +97,7 @@ fn fold(
         streams::check_follows(state.version, event)?;
         state.apply(decoded);
     }
-    let (Some(address), Some(AddressHash(hash))) = (state.address, state.address_hash) else {
+    let Some(AddressHash(hash)) = state.address_hash else {
         return Err(ApplyError::event(first, "the subscriber was never added"));
     };
     Ok(Row {
@@ -104,7 +105,7 @@ fn fold(
         version: state.version.cast_signed(),
         address_hash: hash.into(),
         hash_key_id: state.hash_key_id,
-        address: sealed(first, address)?,
+        address: state.address.map(|address| sealed(first, address)).transpose()?,
         name: state.name.map(|name| sealed(first, name)).transpose()?,
         attributes: state.attributes.map(|attributes| sealed(first, attributes)).transpose()?,
         global_opt_out: state.global_opt_out,
@@ -116,7 +117,7 @@ fn fold(
 fn state_of(row: Row) -> State {
     State {
         version: row.version.cast_unsigned(),
-        address: Some(Personal::Sealed(row.address)),
+        address: row.address.map(Personal::Sealed),
         address_hash: row.address_hash.try_into().ok().map(AddressHash),
         hash_key_id: row.hash_key_id,
         name: row.name.map(Personal::Sealed),
@@ -150,7 +151,7 @@ async fn store(tx: &mut PgConnection, rows: Vec<Row>) -> Result<(), sqlx::Error>
     .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| &row.address_hash[..]).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| &row.hash_key_id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| &row.address).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.address.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.name.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.attributes.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.global_opt_out).collect::<Vec<_>>())
@@ -199,14 +200,14 @@ pub struct Subscriber {
     /// Sequence of the last event.
     pub version: i64,
     pub address_hash: Vec<u8>,
-    /// Sealed.
-    pub address: String,
+    /// Sealed; none of somebody erased.
+    pub address: Option<String>,
     /// Sealed.
     pub name: Option<String>,
     /// Sealed: a JSON object of strings.
     pub attributes: Option<String>,
     pub global_opt_out: bool,
-    /// `active` or `opted_out`.
+    /// `active`, `opted_out` or `erased`.
     pub status: String,
     pub groups: Json<Vec<Membership>>,
     pub created_position: i64,

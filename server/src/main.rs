@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod demo;
 mod ending;
+mod erase;
 mod import;
 mod metrics;
 mod operate;
@@ -44,6 +45,8 @@ enum Command {
     Migrate,
     /// Import a CSV of subscribers into a group.
     Import(import::ImportArgs),
+    /// Erase a subscriber, for ever.
+    Erase(erase::EraseArgs),
     /// Fill a read model again from the log.
     Rebuild(operate::RebuildArgs),
     /// Events that a read model could not apply.
@@ -124,6 +127,7 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         }
         Command::Migrate => runtime.block_on(operate::migrate(config()?)),
         Command::Import(args) => runtime.block_on(import::run(config()?, args)),
+        Command::Erase(args) => runtime.block_on(erase::run(config()?, args)),
         Command::Rebuild(args) => runtime.block_on(operate::rebuild(config()?, args)),
         Command::Kafka { command: operate::Kafka::Check } => {
             runtime.block_on(operate::check_kafka(config()?))

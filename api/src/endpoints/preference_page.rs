@@ -48,7 +48,7 @@ async fn page(State(app): State<App>, reader: Reader, headers: HeaderMap, uri: U
 /// What the page shows. An old link shows nobody's address and no groups.
 async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
     let loaded = Loaded::of(app, reader.claims.subscriber).await?;
-    let is_trusted = loaded.trusts(reader);
+    let is_trusted = loaded.may_return(reader);
     let masked = match is_trusted {
         true => Some(loaded.email_masked(app, reader.claims.subscriber).await?),
         false => None,
@@ -144,7 +144,7 @@ pub(super) async fn pressed(
             left.map(|done| (done, ""))
         }
         Action::Save(_) | Action::Return => match Loaded::of(app, reader.claims.subscriber).await {
-            Ok(loaded) if !loaded.trusts(&reader) => {
+            Ok(loaded) if !loaded.may_return(&reader) => {
                 return pages::old_link(words, ApiError::Unauthorized("the link can only opt out"));
             }
             Ok(loaded) => choose(app, &context, reader, &loaded, action).await,

@@ -126,7 +126,7 @@ impl HistoryItem {
                 self.address = reveal.open("address", Some(address))?;
                 self.tell_of_consent(reveal, consent)
             }
-            SubscriberEvent::DetailsChanged { .. } => Ok(()),
+            SubscriberEvent::DetailsChanged { .. } | SubscriberEvent::Erased {} => Ok(()),
             SubscriberEvent::AddressChanged { address, .. } => {
                 self.address = reveal.open("address", Some(address))?;
                 Ok(())

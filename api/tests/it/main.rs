@@ -12,6 +12,7 @@ mod compression;
 mod conventions;
 mod cors;
 mod emails;
+mod erasure;
 mod groups;
 mod health;
 mod idempotency;

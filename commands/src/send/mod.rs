@@ -9,6 +9,6 @@ mod claim;
 mod settle;
 mod transactional;
 
-pub use authorize::{Authorized, Candidate};
+pub use authorize::{Authorized, Candidate, Refused};
 pub use claim::{Claim, ExpiredPermit, Lease};
 pub use transactional::TestReader;

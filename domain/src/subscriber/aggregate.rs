@@ -13,6 +13,7 @@ use uuid::Uuid;
 pub struct Subscriber {
     /// Sequence of the last event; 0 before the first.
     pub version: Sequence,
+    /// Whoever was added has one until they are erased. Its hash stays, and keeps the address suppressed.
     pub address: Option<Personal>,
     pub address_hash: Option<AddressHash>,
     pub hash_key_id: String,
@@ -75,6 +76,10 @@ impl Aggregate for Subscriber {
                 self.global_opt_out &= !ended_global;
                 self.groups.extend(groups.into_iter().map(|group| (group, consent)));
             }
+            SubscriberEvent::Erased {} => {
+                (self.address, self.name, self.attributes) = (None, None, None);
+                self.groups.clear();
+            }
         }
     }
 }
@@ -82,6 +87,10 @@ impl Aggregate for Subscriber {
 impl Subscriber {
     pub fn is_subscribed(&self, group: GroupId) -> bool {
         !self.global_opt_out && self.has_consent(group)
+    }
+
+    pub fn is_erased(&self) -> bool {
+        self.version > 0 && self.address.is_none()
     }
 
     fn has_consent(&self, group: GroupId) -> bool {
@@ -102,6 +111,7 @@ impl Subscriber {
         match command {
             SubscriberCommand::Add(new) => self.add(*new),
             _ if self.version == 0 => Err(SubscriberError::Unknown),
+            command if self.is_erased() => refuse_after_erasure(&command).map(|()| Vec::new()),
             SubscriberCommand::Change { address, hash_key_id, details } => {
                 Ok(self.change(address, hash_key_id, details))
             }
@@ -110,6 +120,11 @@ impl Subscriber {
             SubscriberCommand::OptOut { scope, channel, origin } => Ok(self.opt_out(scope, channel, origin)),
             SubscriberCommand::SetPreferences { global_opt_out, groups, origin } => {
                 Ok(self.set_preferences(global_opt_out, groups, origin))
+            }
+            SubscriberCommand::Erase => {
+                let mut events = self.opt_out(Scope::Global, Channel::Admin, Origin::default());
+                events.push(SubscriberEvent::Erased {});
+                Ok(events)
             }
         }
     }
@@ -224,6 +239,24 @@ impl Subscriber {
     }
 }
 
+/// What takes something away from them holds already; nothing else is possible any more.
+fn refuse_after_erasure(command: &SubscriberCommand) -> Result<(), SubscriberError> {
+    match command {
+        SubscriberCommand::OptOut { .. }
+        | SubscriberCommand::LeaveGroup { .. }
+        | SubscriberCommand::Erase => Ok(()),
+        SubscriberCommand::SetPreferences { global_opt_out: true, groups, .. }
+            if groups.iter().all(|(_, wanted)| !wanted) =>
+        {
+            Ok(())
+        }
+        SubscriberCommand::Add(_)
+        | SubscriberCommand::Change { .. }
+        | SubscriberCommand::JoinGroup { .. }
+        | SubscriberCommand::SetPreferences { .. } => Err(SubscriberError::Erased),
+    }
+}
+
 impl Guarded for Subscriber {
     fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
         let (Ok(subscriber), Some(address)) = (Uuid::parse_str(id), after.address_hash) else {
@@ -236,6 +269,9 @@ impl Guarded for Subscriber {
                 // The address that was left stays suppressed: nobody may be written to there any more.
                 let left = Gate { suppressed: true, is_left: true, ..before.gate(subscriber, old) };
                 vec![Guard::SetGate(left), Guard::ClaimGate(gate)]
+            }
+            Some(_) if after.is_erased() && !before.is_erased() => {
+                vec![Guard::SetGate(gate), Guard::Erase(subscriber)]
             }
             Some(_) if before.global_opt_out == after.global_opt_out && before.groups == after.groups => {
                 Vec::new()

@@ -29,6 +29,8 @@ pub enum SubscriberCommand {
         groups: Vec<(GroupId, bool)>,
         origin: Origin,
     },
+    /// Opts out of everything first.
+    Erase,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -51,4 +53,6 @@ pub enum SubscriberError {
     Exists,
     #[error("the subscriber opted out; only the person can opt in again")]
     OptedOut,
+    #[error("the subscriber was erased")]
+    Erased,
 }

@@ -41,6 +41,9 @@ pub enum SubscriberEvent {
     /// is in force again because the global opt-out ended.
     #[serde(rename = "SubscriberOptedIn")]
     OptedIn { ended_global: bool, groups: Vec<GroupId>, restored: Vec<GroupId>, origin: Origin },
+    /// The key of this stream is destroyed in the transaction of this event. Follows a global opt-out and is the last.
+    #[serde(rename = "SubscriberErased")]
+    Erased {},
 }
 
 impl DomainEvent for SubscriberEvent {
@@ -53,6 +56,7 @@ impl DomainEvent for SubscriberEvent {
             Self::GroupLeft { .. } => "SubscriberGroupLeft",
             Self::OptedOut { .. } => "SubscriberOptedOut",
             Self::OptedIn { .. } => "SubscriberOptedIn",
+            Self::Erased {} => "SubscriberErased",
         }
         .into()
     }
@@ -73,7 +77,7 @@ impl Event for SubscriberEvent {
             Self::DetailsChanged { name, attributes } => details(name, attributes).collect(),
             Self::AddressChanged { address, .. } => vec![("address", address)],
             Self::GroupJoined { consent, .. } => given_from(consent).collect(),
-            Self::GroupLeft { .. } => Vec::new(),
+            Self::GroupLeft { .. } | Self::Erased {} => Vec::new(),
             Self::OptedOut { origin, .. } | Self::OptedIn { origin, .. } => {
                 let source = origin.source_address.iter_mut().map(|p| ("source_address", p));
                 source.chain(origin.user_agent.iter_mut().map(|p| ("user_agent", p))).collect()

@@ -141,12 +141,68 @@ fn a_changed_address_leaves_the_old_one_suppressed() {
     assert!(old.suppressed && new.suppressed, "the opt-out goes along");
 }
 
+fn erased_out_of_everything() -> [SubscriberEvent; 2] {
+    let (channel, origin) = (Channel::Admin, Origin::default());
+    [SubscriberEvent::OptedOut { scope: Scope::Global, channel, origin }, SubscriberEvent::Erased {}]
+}
+
+#[test]
+fn who_is_erased_is_opted_out_of_everything_first() {
+    let erase = SubscriberCommand::Erase;
+    let scenario = Scenario::with(()).given(vec![added()]);
+    scenario.when(erase.clone()).then_expect_events(erased_out_of_everything().into());
+    let events = vec![added(), opted_out(Scope::Global)];
+    Scenario::with(()).given(events).when(erase).then_expect_events(vec![SubscriberEvent::Erased {}]);
+}
+
+#[test]
+fn nothing_happens_to_the_erased_any_more() {
+    let set = |global_opt_out, on| SubscriberCommand::SetPreferences {
+        global_opt_out,
+        groups: vec![(NEWS, on)],
+        origin: Origin::default(),
+    };
+    let change = SubscriberCommand::Change {
+        address: None,
+        hash_key_id: "k1".into(),
+        details: Some((Some(Personal::plain("Ana")), None)),
+    };
+    let erased = || {
+        let [out, erased] = erased_out_of_everything();
+        Scenario::with(()).given(vec![added(), out, erased])
+    };
+    let scope = Scope::Groups(vec![OFFERS]);
+    let leave = SubscriberCommand::LeaveGroup { group_id: NEWS };
+    for held in [SubscriberCommand::Erase, opt_out(scope), leave, set(true, false)] {
+        erased().when(held).then_expect_events(vec![]);
+    }
+    for refused in [join(OFFERS), change, set(false, false), set(true, true)] {
+        erased().when(refused).then_expect_error(SubscriberError::Erased);
+    }
+    erased().when(add()).then_expect_error(SubscriberError::Exists);
+}
+
+#[test]
+fn an_erasure_closes_the_gate_for_ever_and_destroys_the_key_once() {
+    let id = Uuid::from_u128(9);
+    let before = folded(vec![added()]);
+    let mut after = before.clone();
+    erased_out_of_everything().into_iter().for_each(|event| after.apply(event));
+    let guards = Subscriber::guards(&id.to_string(), &before, &after);
+    let [Guard::SetGate(gate), Guard::Erase(erased)] = guards.as_slice() else { panic!("{guards:?}") };
+    assert!(gate.suppressed && gate.groups.is_empty() && gate.address == AddressHash([1; 32]));
+    assert_eq!(*erased, id);
+    assert!((&after.address, &after.name, &after.attributes) == (&None, &None, &None));
+    assert_eq!(Subscriber::guards(&id.to_string(), &after, &after), []);
+}
+
 fn any_command() -> impl Strategy<Value = SubscriberCommand> {
     let group = prop_oneof![Just(NEWS), Just(OFFERS)];
     let scope = prop_oneof![Just(Scope::Global), group.clone().prop_map(|g| Scope::Groups(vec![g]))];
     prop_oneof![
         group.clone().prop_map(join),
         group.clone().prop_map(|group_id| SubscriberCommand::LeaveGroup { group_id }),
+        Just(SubscriberCommand::Erase),
         scope.prop_map(opt_out),
         (any::<bool>(), group, any::<bool>()).prop_map(|(global_opt_out, group, on)| {
             SubscriberCommand::SetPreferences {
@@ -175,6 +231,8 @@ proptest! {
                 prop_assert!(by_person || !was_out || !state.is_subscribed(group));
             }
             prop_assert!(by_person || !before.global_opt_out || state.global_opt_out);
+            prop_assert!(!state.is_erased() || state.global_opt_out && state.groups.is_empty());
+            prop_assert!(!before.is_erased() || state == before);
         }
     }
 }

@@ -90,6 +90,7 @@ fn subscriber() -> Vec<SubscriberEvent> {
             restored: vec![id(5)],
             origin: origin(),
         },
+        SubscriberEvent::Erased {},
     ]
 }
 

@@ -179,13 +179,15 @@ impl World {
 
     fn origin(&mut self) -> Origin {
         let campaigns: Vec<Uuid> = self.campaigns.keys().copied().collect();
-        Origin { campaign_id: self.dice.pick(&campaigns), ..Origin::default() }
+        let (campaign_id, source_address) = (self.dice.pick(&campaigns), Some(self.sealed()));
+        Origin { campaign_id, source_address, ..Origin::default() }
     }
 
     fn change_subscriber(&mut self) -> SubscriberCommand {
         let groups = self.some_groups();
         let group_id = groups.first().copied().unwrap_or_default();
         match self.dice.below(9) {
+            0 if self.dice.one_in(4) => SubscriberCommand::Erase,
             0 => self.change_details(None),
             1 => {
                 let address = (self.sealed(), self.hash());
