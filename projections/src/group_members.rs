@@ -129,7 +129,13 @@ impl Member {
                 self.suppressed &= !ended_global;
                 self.join(at, groups.into_iter().chain(restored), changes);
             }
-            SubscriberEvent::DetailsChanged { .. } | SubscriberEvent::AddressChanged { .. } => {}
+            SubscriberEvent::SubscriptionConfirmed { ended_global, groups, .. } => {
+                self.suppressed &= !ended_global;
+                self.join(at, groups, changes);
+            }
+            SubscriberEvent::DetailsChanged { .. }
+            | SubscriberEvent::AddressChanged { .. }
+            | SubscriberEvent::SubscriptionRequested(_) => {}
         }
     }
 
