@@ -260,7 +260,7 @@ pub(crate) fn provider(app: &App, client: Client) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Counts who asks for a link, by the client's network: each is a mail, perhaps, and events for ever.
+/// Counts who asks for a link, by the client's network: each is a row for two days, and a mail perhaps.
 pub(crate) fn reset(app: &App, client: Client) -> Result<(), ApiError> {
     app.limiters.resets_by_network.count(client.network())?;
     Ok(())

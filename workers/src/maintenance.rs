@@ -28,6 +28,14 @@ const FORGET_OPT_OUT_MAILS: &str = "DELETE FROM opt_out_mails WHERE (subscriber_
     SELECT subscriber_id, opt_out FROM opt_out_mails
     WHERE opted_out_at < now() - interval '2 days' AND done_at IS NOT NULL LIMIT 10000)";
 
+/// Their limits count a day. The key of one that no sender took is of use to nobody.
+const FORGET_RESET_REQUESTS: &str = "WITH old AS (
+        DELETE FROM reset_requests WHERE attempt_id IN (
+            SELECT attempt_id FROM reset_requests WHERE requested_at < now() - interval '2 days' LIMIT 10000)
+        RETURNING attempt_id, taken),
+    keys AS (DELETE FROM subject_keys WHERE subject_id IN (SELECT attempt_id FROM old WHERE NOT taken))
+    SELECT FROM old";
+
 /// A state is refused for its age from then on.
 const FORGET_STATES: &str = "DELETE FROM oauth_states WHERE state_hash IN (
     SELECT state_hash FROM oauth_states WHERE expires_at < now() LIMIT 10000)";
@@ -41,6 +49,7 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
         for (what, forget) in [
             ("old sessions", FORGET_SESSIONS),
             ("old mails of accounts", FORGET_ACCOUNT_MAILS),
+            ("old requests for resets", FORGET_RESET_REQUESTS),
             ("states of sign-ins", FORGET_STATES),
             ("old requests to subscribe", FORGET_SUBSCRIPTION_REQUESTS),
             ("old mails of opt-outs", FORGET_OPT_OUT_MAILS),

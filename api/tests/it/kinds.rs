@@ -48,7 +48,7 @@ impl Kind {
 
 async fn reset(app: &TestApp) -> String {
     // However many a test needs.
-    sqlx::query("UPDATE account_mails SET requested_at = requested_at - interval '2 days'")
+    sqlx::query("UPDATE reset_requests SET requested_at = requested_at - interval '2 days'")
         .execute(&app.pool)
         .await
         .unwrap();

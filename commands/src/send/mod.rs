@@ -11,7 +11,6 @@ mod settle;
 mod subscription;
 mod transactional;
 
-pub use account::Unmade;
 pub use authorize::{Authorized, Candidate};
 pub use claim::{Claim, ExpiredPermit, Lease};
 pub use transactional::TestReader;

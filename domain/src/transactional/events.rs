@@ -41,7 +41,7 @@ impl AccountMailKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AccountMail {
     pub kind: AccountMailKind,
-    /// None: the address is nobody's. What is queued for it tells no one so.
+    /// None in events of earlier versions alone: the address was nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
     pub mailer: String,

@@ -8,5 +8,6 @@ mod consent_mail;
 mod flow;
 mod gate;
 mod left_behind;
+mod maintenance;
 mod support;
 mod test_mail;
