@@ -49,8 +49,8 @@ impl Note {
 }
 
 impl Commands {
-    /// Queues the mails of some opt-outs, oldest first.
-    pub async fn queue_opt_out_mails(&self) -> Result<(), CommandError> {
+    /// Queues the mails of some opt-outs, oldest first. False: none waits.
+    pub async fn queue_opt_out_mails(&self) -> Result<bool, CommandError> {
         let mut tx = self.store.pool.begin().await?;
         let notes: Vec<Note> = sqlx::query_as(
             "SELECT n.subscriber_id, n.opt_out, n.scope, n.opted_out_at, c.hourly, c.daily
@@ -68,7 +68,7 @@ impl Commands {
         .fetch_all(&mut *tx)
         .await?;
         if notes.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let ids: Vec<SubscriberId> = notes.iter().map(|note| note.subscriber_id).collect();
         let people = load_many::<Subscriber>(&mut *tx, &ids).await?;
@@ -90,7 +90,7 @@ impl Commands {
         .await?;
         tx.commit().await?;
         self.store.appended.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     async fn opt_out_mail(&self, note: &Note, person: &Subscriber) -> Result<Option<Append>, CommandError> {

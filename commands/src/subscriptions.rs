@@ -13,7 +13,7 @@ use crate::secrets::{self, Given};
 use crate::subscribers::{check_email, check_name};
 use crate::{CommandError, Commands, Context, FieldError, idempotent};
 use chrono::TimeDelta;
-use domain::subscriber::{Subscriber, SubscriberCommand, SubscriptionRequest};
+use domain::subscriber::{Subscriber, SubscriberCommand, SubscriberError, SubscriptionRequest};
 use domain::transactional::{Mail, SubscriptionMail, Transactional, TransactionalCommand};
 use domain::visit::Visit;
 use domain::{AddressHash, DispatchId, GroupId, Personal, SubscriberId};
@@ -64,8 +64,8 @@ impl SubscriptionToken {
 pub struct SubscriptionLink {
     pub subscriber: SubscriberId,
     pub email: String,
+    /// Those that are asked about; once that is confirmed, those of them that the reader did not leave since.
     pub groups: Vec<GroupId>,
-    /// The person pressed the button, and has not left everything since.
     pub confirmed: bool,
 }
 
@@ -154,16 +154,17 @@ impl Commands {
         let Some(Row { dispatch_id, subscriber_id }) = self.find(token).await? else { return Ok(None) };
         let Some(request) = self.subscription_request(dispatch_id).await? else { return Ok(None) };
         let person = load::<Subscriber>(&self.store.pool, subscriber_id).await?.aggregate;
-        let confirmed = match person.requests.get(&dispatch_id) {
-            Some(None) if person.has_left() => return Ok(None),
-            Some(None) => true,
-            Some(Some(_)) => false,
+        let in_force = |group: &GroupId| person.is_subscribed(*group);
+        let (groups, confirmed) = match person.requests.get(&dispatch_id) {
+            Some(Some(requested)) => (requested.groups.clone(), false),
+            Some(None) => (request.groups.into_iter().filter(in_force).collect(), true),
             // Of an erased person's address: there is nobody yet.
-            None if person.version == 0 => false,
+            None if person.version == 0 => (request.groups, false),
             None => return Ok(None),
         };
         let Personal::Plain(email) = request.address else { return Ok(None) };
-        Ok(Some(SubscriptionLink { subscriber: subscriber_id, email, groups: request.groups, confirmed }))
+        let link = SubscriptionLink { subscriber: subscriber_id, email, groups, confirmed };
+        Ok(Some(link).filter(|link| !link.groups.is_empty()))
     }
 
     /// By the owner of the address. Repeats append nothing.
@@ -178,7 +179,7 @@ impl Commands {
         let confirm = SubscriberCommand::ConfirmSubscription { request: dispatch_id, wording_version, visit };
         let request = context.request(Value::Null);
         match self.store.execute::<Subscriber>(subscriber_id, confirm.clone(), request).await {
-            Err(ExecuteError::Rejected(domain::subscriber::SubscriberError::Unknown)) => {
+            Err(ExecuteError::Rejected(SubscriberError::Unknown)) => {
                 self.come_back(context, dispatch_id, subscriber_id, confirm).await
             }
             done => Ok(done?),

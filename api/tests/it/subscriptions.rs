@@ -154,14 +154,8 @@ async fn nobody_learns_whether_an_address_is_known(pool: PgPool) {
     }
 }
 
-/// As an erasure leaves it: the key destroyed, the address suppressed.
 async fn erase(app: &TestApp, reader: Uuid) {
-    opt_out(app, reader, Scope::Global, Channel::Admin).await;
-    sqlx::query("UPDATE subject_keys SET wrapped_key = NULL, destroyed_at = now() WHERE subject_id = $1")
-        .bind(reader)
-        .execute(&app.pool)
-        .await
-        .unwrap();
+    app.post(&format!("/subscribers/{reader}/erase")).send().await.ok(202);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

@@ -73,6 +73,7 @@ impl Commands {
         self.conclude(tx, lease, mail, authorize, permit, allowed).await
     }
 
+    /// Before the permit and the work are locked: whoever waits for those writes to nobody's stream.
     async fn note_request(
         &self,
         tx: &mut PgConnection,

@@ -108,6 +108,7 @@ impl Aggregate for Subscriber {
                 (self.address, self.name, self.attributes) = (None, None, None);
                 self.groups.clear();
                 self.requests.clear();
+                self.unconfirmed = false;
             }
             SubscriberEvent::SubscriptionRequested(request) => self.apply_request(request),
             SubscriberEvent::SubscriptionConfirmed { request, groups, ended_global, name, .. } => {
@@ -131,11 +132,6 @@ impl Subscriber {
 
     pub fn is_erased(&self) -> bool {
         self.version > 0 && self.address.is_none()
-    }
-
-    /// No group may write to them.
-    pub fn has_left(&self) -> bool {
-        self.global_opt_out || !self.groups.values().any(Option::is_some)
     }
 
     fn has_consent(&self, group: GroupId) -> bool {

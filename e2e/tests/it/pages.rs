@@ -88,6 +88,7 @@ async fn every_page_is_one_for_everybody() {
         preferences(&stack, &mut gallery).await;
         links_that_do_not_work(&stack, &mut gallery).await;
         passwords(&stack, &mut gallery).await;
+        subscriptions(&stack, &mut gallery).await;
         complaints.append(&mut gallery.complaints);
         browser.close().await;
     }
@@ -176,6 +177,20 @@ async fn passwords(stack: &Stack, gallery: &mut Gallery<'_>) {
     stack.operate(&["user", "invite", &other, "--roles", "analyst"]);
     gallery.open("invitation", &link_to(stack, &other).await).await;
     gallery.open("invitation-over", &format!("{}/auth/invitation?token=pli_x", stack.url())).await;
+}
+
+async fn subscriptions(stack: &Stack, gallery: &mut Gallery<'_>) {
+    let (public, language) = (Client::public(&stack.url()), gallery.words.language);
+    let mut groups = Vec::new();
+    for name in ["Tea & Biscuits", "Donaudampfschifffahrtsgesellschaftskapitänsnachrichten"] {
+        groups.push(stack.client().group(name).await);
+    }
+    let email = format!("carla.{language}@example.com");
+    let body = json!({ "email": email, "groups": groups });
+    public.send(public.request(Method::POST, "/subscriptions").json(&body)).await.unwrap().expect(202);
+    gallery.open("subscription", &link_to(stack, &email).await).await;
+    gallery.press("subscription-confirmed", gallery.words.subscribe, gallery.words.subscribed).await;
+    gallery.open("subscription-over", &format!("{}/subscriptions/confirm?token=plc_x", stack.url())).await;
 }
 
 /// Of the only mail to this address.

@@ -27,6 +27,8 @@ pub struct Words {
     pub choose: &'static str,
     pub differ: &'static str,
     pub chosen: &'static str,
+    pub subscribe: &'static str,
+    pub subscribed: &'static str,
 }
 
 impl Words {
@@ -45,6 +47,8 @@ impl Words {
             choose: "Save the password",
             differ: "The two passwords are not the same.",
             chosen: "Your password is saved.",
+            subscribe: "Subscribe",
+            subscribed: "You are subscribed.",
         },
         Self {
             language: "de",
@@ -60,6 +64,8 @@ impl Words {
             choose: "Passwort speichern",
             differ: "Die beiden Passwörter sind nicht gleich.",
             chosen: "Ihr Passwort ist gespeichert.",
+            subscribe: "Abonnieren",
+            subscribed: "Sie sind angemeldet.",
         },
     ];
 }

@@ -76,13 +76,15 @@ pub struct Sender {
 enum Lane {
     Campaigns,
     Transactional,
+    /// Notes of opt-outs, which become mails.
+    OptOuts,
     Erasures,
 }
 
 impl Lane {
     fn idle_poll(self) -> Duration {
         match self {
-            Self::Campaigns | Self::Transactional => IDLE_POLL,
+            Self::Campaigns | Self::Transactional | Self::OptOuts => IDLE_POLL,
             Self::Erasures => ERASURES_POLL,
         }
     }
@@ -114,7 +116,7 @@ impl Sender {
     pub async fn run(self, stop: CancellationToken) {
         let mut lanes = tokio::task::JoinSet::new();
         let campaigns = std::iter::repeat_n(Lane::Campaigns, self.settings.dispatches_at_once);
-        for lane in campaigns.chain([Lane::Transactional, Lane::Erasures]) {
+        for lane in campaigns.chain([Lane::Transactional, Lane::OptOuts, Lane::Erasures]) {
             let (sender, stop) = (self.clone(), stop.clone());
             lanes.spawn(async move { sender.run_lane(lane, &stop).await });
         }
@@ -132,6 +134,7 @@ impl Sender {
                 match lane {
                     Lane::Campaigns => self.step(stop).await,
                     Lane::Transactional => self.step_transactional().await,
+                    Lane::OptOuts => self.commands.queue_opt_out_mails().await,
                     Lane::Erasures => self.step_erasures().await,
                 }
             };

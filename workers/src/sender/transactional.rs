@@ -25,7 +25,6 @@ impl Sender {
     /// Takes what was asked for, and works on one mail outside campaigns, if any waits.
     pub async fn step_transactional(&self) -> Result<bool, CommandError> {
         let taken = self.commands.take_reset_requests().await?;
-        self.commands.queue_opt_out_mails().await?;
         let Some(lease) = self.commands.claim_transactional(self.hold_max()).await? else {
             return Ok(taken > 0);
         };

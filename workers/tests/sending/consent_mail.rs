@@ -44,7 +44,7 @@ async fn opt_in(world: &World, subscriber: SubscriberId) {
 
 /// Lets the sender work until nothing waits.
 async fn send(world: &World, sender: &Sender) {
-    world.a_moment_passes().await;
+    world.opt_outs_become_mails().await;
     while sender.step_transactional().await.unwrap() {}
 }
 
@@ -239,11 +239,7 @@ async fn a_mail_that_has_no_reason_any_more_does_not_go(pool: PgPool) {
     assert_eq!(end(&world).await, (State::Suppressed, reason("unwanted")));
 
     opt_out(&world, erased, Scope::Global, Channel::OneClick).await;
-    sqlx::query("UPDATE subject_keys SET wrapped_key = NULL, destroyed_at = now() WHERE subject_id = $1")
-        .bind(erased)
-        .execute(&world.pool)
-        .await
-        .unwrap();
+    world.commands.erase_subscriber(&Context::system("test"), erased).await.unwrap();
     send(&world, &sender).await;
     assert_eq!(end(&world).await, (State::Rejected, reason("erased")));
     assert!(taken(&mailer).is_empty());
@@ -289,7 +285,10 @@ async fn many_senders_tell_each_person_once(pool: PgPool) {
     }
     world.a_moment_passes().await;
     let senders = futures::future::join_all((0..4).map(|_| world.sender(mailer.clone()))).await;
-    let steps = senders.iter().map(|sender| async { while sender.step_transactional().await.unwrap() {} });
+    let steps = senders.iter().map(|sender| async {
+        world.commands.queue_opt_out_mails().await.unwrap();
+        while sender.step_transactional().await.unwrap() {}
+    });
     futures::future::join_all(steps).await;
     world
         .until(async || {
@@ -321,6 +320,6 @@ async fn an_opt_out_waits_for_no_mailer(pool: PgPool) {
 }
 
 async fn send_while_down(world: &World, sender: &Sender) {
-    world.a_moment_passes().await;
+    world.opt_outs_become_mails().await;
     sender.step_transactional().await.unwrap();
 }

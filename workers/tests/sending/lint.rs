@@ -153,7 +153,7 @@ async fn one_of_each(world: &mut World, dkim: Dkim) -> Vec<Outgoing> {
     let (scope, channel) = (Scope::Global, Channel::OneClick);
     let opt_out = OptOut { subscriber: readers[0], scope, channel, origin: Origin::default() };
     world.commands.opt_out(&Context::default(), opt_out).await.unwrap();
-    world.a_moment_passes().await;
+    world.opt_outs_become_mails().await;
     while sender.step_transactional().await.unwrap() {}
     mailer.taken.lock().unwrap().clone()
 }

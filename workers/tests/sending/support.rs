@@ -127,6 +127,11 @@ impl World {
         sqlx::query(earlier).execute(&self.pool).await.unwrap();
     }
 
+    pub async fn opt_outs_become_mails(&self) {
+        self.a_moment_passes().await;
+        while self.commands.queue_opt_out_mails().await.unwrap() {}
+    }
+
     pub async fn new(pool: &PgPool) -> Self {
         Self::with_timing(pool, TIMING).await
     }
