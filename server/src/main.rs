@@ -64,7 +64,7 @@ enum Command {
         #[command(subcommand)]
         command: check::Command,
     },
-    /// The master key, outside the database, and those that sign access tokens.
+    /// The master key, outside the database, and those that sign access tokens and links.
     Keys {
         #[command(subcommand)]
         command: operate::Keys,
@@ -112,7 +112,9 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         Command::Keys { command: operate::Keys::Generate { file, demonstration } } => {
             operate::generate(&file, demonstration)
         }
-        Command::Keys { command: operate::Keys::Rotate } => runtime.block_on(accounts::rotate(config()?)),
+        Command::Keys { command: operate::Keys::Rotate { links } } => {
+            runtime.block_on(accounts::rotate(config()?, links))
+        }
         Command::User { command } => runtime.block_on(accounts::user(config()?, command)),
         Command::ApiKey { command } => runtime.block_on(accounts::api_key(config()?, command)),
         Command::Config { command } => {
