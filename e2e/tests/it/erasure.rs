@@ -145,6 +145,19 @@ async fn live(stack: &Stack, smtp: &Smtp) -> Lived {
     choose(Method::POST, "/emails/unsubscribe", json!({ "groups": [group] })).await;
     let back = json!({ "global_opt_out": false, "groups": [{ "group_id": group, "subscribed": true }] });
     choose(Method::PUT, "/preferences", back).await;
+    let wish = json!({ "email": ADDRESS, "name": NAME, "groups": [group] });
+    api.anonymous().post("/subscriptions", &wish).await.expect(202);
+    eventually("every mail outside campaigns has ended", WITHIN, async || {
+        let waiting: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM dispatch_work WHERE pending > 0)
+                 OR EXISTS (SELECT FROM opt_out_mails WHERE done_at IS NULL)",
+        )
+        .fetch_one(stack.pool())
+        .await
+        .unwrap();
+        (!waiting).then_some(())
+    })
+    .await;
     Lived { group, reader, stays, template, imports: vec![first, second], campaigns, test }
 }
 
