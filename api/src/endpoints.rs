@@ -23,6 +23,7 @@ mod security_events;
 mod sessions;
 mod subscriber_history;
 mod subscribers;
+mod subscriptions;
 mod templates;
 mod test_mail;
 mod unsubscribe;
@@ -45,6 +46,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         groups::routes,
         members::routes,
         subscribers::routes,
+        subscriptions::routes,
         imports::routes,
         templates::routes,
         test_mail::routes,

@@ -38,6 +38,7 @@ const PREFERENCE_IN_QUERY: &str = "preference_link";
         (name = "imports", description = "Readers from a file."),
         (name = "templates", description = "What a mail says."),
         (name = "emails", description = "Campaigns: one template, one group, one time."),
+        (name = "subscriptions", description = "Subscribing oneself: a request, and its confirmation by the link in a mail."),
         (name = "preferences", description = "What a reader decides, by the link in a mail."),
         (name = "system", description = "Health and this reference."),
     )

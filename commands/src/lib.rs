@@ -11,12 +11,14 @@ mod error;
 mod groups;
 mod idempotent;
 pub mod imports;
+mod opt_out_mails;
 mod optout;
 mod passwords;
 mod permits;
 mod secrets;
 pub mod send;
 mod subscribers;
+mod subscriptions;
 mod templates;
 mod test_mail;
 
@@ -35,6 +37,7 @@ pub use passwords::{PASSWORD_MAX_BYTES, Password, PasswordError, Passwords, Verd
 pub use permits::reader_key;
 pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
+pub use subscriptions::{NewSubscription, SubscriptionLink, SubscriptionToken};
 
 use eventstore::Store;
 use std::sync::Arc;

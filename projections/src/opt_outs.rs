@@ -44,7 +44,9 @@ impl Projection for OptOuts {
                 | SubscriberEvent::AddressChanged { .. }
                 | SubscriberEvent::GroupJoined { .. }
                 | SubscriberEvent::GroupLeft { .. }
-                | SubscriberEvent::OptedIn { .. } => {}
+                | SubscriberEvent::OptedIn { .. }
+                | SubscriberEvent::SubscriptionRequested(_)
+                | SubscriberEvent::SubscriptionConfirmed { .. } => {}
             }
         }
         insert(tx, &found).await?;

@@ -61,6 +61,7 @@ struct Row {
     name: Option<String>,
     attributes: Option<String>,
     global_opt_out: bool,
+    unconfirmed: bool,
     groups: Json<Consents>,
     #[sqlx(flatten)]
     span: Span,
@@ -109,6 +110,7 @@ fn fold(
         name: state.name.map(|name| sealed(first, name)).transpose()?,
         attributes: state.attributes.map(|attributes| sealed(first, attributes)).transpose()?,
         global_opt_out: state.global_opt_out,
+        unconfirmed: state.unconfirmed,
         groups: Json(state.groups),
         span,
     })
@@ -123,7 +125,12 @@ fn state_of(row: Row) -> State {
         name: row.name.map(Personal::Sealed),
         attributes: row.attributes.map(Personal::Sealed),
         global_opt_out: row.global_opt_out,
+        unconfirmed: row.unconfirmed,
         groups: row.groups.0,
+        // Nothing that a later event does to the row depends on these.
+        requests: BTreeMap::new(),
+        opted_out: None,
+        unwanted: false,
     }
 }
 
@@ -138,14 +145,14 @@ fn sealed(event: &LogEvent, value: Personal) -> Result<String, ApplyError> {
 async fn store(tx: &mut PgConnection, rows: Vec<Row>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO subscribers (id, version, address_hash, hash_key_id, address, name, attributes,
-             global_opt_out, groups, created_position, created_at, changed_at)
+             global_opt_out, unconfirmed, groups, created_position, created_at, changed_at)
          SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[],
-             $8::boolean[], $9::jsonb[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])
+             $8::boolean[], $9::boolean[], $10::jsonb[], $11::bigint[], $12::timestamptz[], $13::timestamptz[])
          ON CONFLICT (id) DO UPDATE SET
              version = excluded.version, address_hash = excluded.address_hash, hash_key_id = excluded.hash_key_id,
              address = excluded.address, name = excluded.name, attributes = excluded.attributes,
-             global_opt_out = excluded.global_opt_out, groups = excluded.groups,
-             changed_at = excluded.changed_at",
+             global_opt_out = excluded.global_opt_out, unconfirmed = excluded.unconfirmed,
+             groups = excluded.groups, changed_at = excluded.changed_at",
     )
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
@@ -155,6 +162,7 @@ async fn store(tx: &mut PgConnection, rows: Vec<Row>) -> Result<(), sqlx::Error>
     .bind(rows.iter().map(|row| row.name.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.attributes.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.global_opt_out).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.unconfirmed).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| &row.groups).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.span.created_position).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.span.created_at).collect::<Vec<_>>())
@@ -207,7 +215,7 @@ pub struct Subscriber {
     /// Sealed: a JSON object of strings.
     pub attributes: Option<String>,
     pub global_opt_out: bool,
-    /// `active`, `opted_out` or `erased`.
+    /// `active`, `unconfirmed`, `opted_out` or `erased`.
     pub status: String,
     pub groups: Json<Vec<Membership>>,
     pub created_position: i64,

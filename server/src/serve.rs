@@ -274,6 +274,7 @@ fn router(
         providers: Arc::new(providers),
         config: api::ApiConfig {
             postal_address: config.postal_address(),
+            consent_wording: config.consent_wording(),
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
             trusted_proxies: config.api.trusted_proxies.clone(),

@@ -202,7 +202,7 @@ fn said(uri: &Uri) -> Option<&'static str> {
 }
 
 /// By `Origin`, which browsers send with every form; by `Referer` where there is none.
-fn is_from_our_page(app: &App, headers: &HeaderMap) -> bool {
+pub(super) fn is_from_our_page(app: &App, headers: &HeaderMap) -> bool {
     let source = headers.get(header::ORIGIN).or_else(|| headers.get(header::REFERER));
     source.and_then(|value| value.to_str().ok()).is_some_and(|url| app.config.public_url.is_same_origin(url))
 }

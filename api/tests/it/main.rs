@@ -37,6 +37,7 @@ mod server;
 mod set_by_us;
 mod sql;
 mod subscribers;
+mod subscriptions;
 mod support;
 mod templates;
 mod test_mail;

@@ -6,7 +6,9 @@
 mod account;
 mod authorize;
 mod claim;
+mod opt_out;
 mod settle;
+mod subscription;
 mod transactional;
 
 pub use authorize::{Authorized, Candidate, Refused};

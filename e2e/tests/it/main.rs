@@ -38,4 +38,5 @@ mod schedule;
 mod schedulers;
 mod shutdown;
 mod smtp_answers;
+mod subscriptions;
 mod test_mail;

@@ -30,10 +30,11 @@ async fn every_page(pool: &PgPool, filter: &Filter) -> Vec<Uuid> {
 }
 
 fn status(subscriber: &Subscriber) -> &'static str {
-    match (subscriber.is_erased(), subscriber.global_opt_out) {
-        (true, _) => "erased",
-        (false, true) => "opted_out",
-        (false, false) => "active",
+    match (subscriber.is_erased(), subscriber.global_opt_out, subscriber.unconfirmed) {
+        (true, ..) => "erased",
+        (_, true, _) => "opted_out",
+        (.., true) => "unconfirmed",
+        (false, false, false) => "active",
     }
 }
 
@@ -42,6 +43,7 @@ async fn subscribers_are_as_the_aggregates_say(pool: PgPool) {
     let world = world(&pool, 900).await;
     assert!(world.subscribers.values().any(|s| s.global_opt_out && !s.is_erased()));
     assert!(world.subscribers.values().any(Subscriber::is_erased));
+    assert!(world.subscribers.values().any(|s| s.unconfirmed));
     for (id, aggregate) in &world.subscribers {
         let row = subscribers::get(&pool, *id).await.unwrap().unwrap();
         assert_eq!(row.version, aggregate.version as i64);
@@ -66,15 +68,14 @@ async fn a_list_of_subscribers_is_narrowed_by_group_and_status(pool: PgPool) {
     let world = world(&pool, 900).await;
     let groups = world.groups.keys().copied().map(Some).chain([None]);
     for group in groups {
-        for wanted_status in [None, Some("active"), Some("opted_out"), Some("erased")] {
+        for word in [None, Some("active"), Some("unconfirmed"), Some("opted_out"), Some("erased")] {
             let wanted = |subscriber: &Subscriber| {
                 group.is_none_or(|group| subscriber.groups.get(&group).is_some_and(Option::is_some))
-                    && wanted_status.is_none_or(|wanted| wanted == status(subscriber))
+                    && word.is_none_or(|word| word == status(subscriber))
             };
             let expected: BTreeSet<Uuid> =
                 world.subscribers.iter().filter(|(_, s)| wanted(s)).map(|(id, _)| *id).collect();
-            let filter = Filter { group, status: wanted_status.map(str::to_owned) };
-            let found = every_page(&pool, &filter).await;
+            let found = every_page(&pool, &Filter { group, status: word.map(str::to_owned) }).await;
             assert_eq!(found.len(), expected.len(), "no page repeats a row");
             assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
         }

@@ -5,6 +5,7 @@ mod account_mails;
 mod campaign;
 mod chunk;
 mod compose;
+mod consent_mails;
 mod erasures;
 mod left_behind;
 mod pass;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod account_mail;
+mod consent_mail;
 mod erasure;
 mod flow;
 mod gate;

@@ -121,6 +121,12 @@ pub struct World {
 }
 
 impl World {
+    /// As if opt-outs were made a moment ago: the mail of one waits so long.
+    pub async fn a_moment_passes(&self) {
+        let earlier = "UPDATE opt_out_mails SET opted_out_at = opted_out_at - interval '2 s'";
+        sqlx::query(earlier).execute(&self.pool).await.unwrap();
+    }
+
     pub async fn new(pool: &PgPool) -> Self {
         Self::with_timing(pool, TIMING).await
     }

@@ -164,6 +164,8 @@ fn kind(event: &SubscriberEvent) -> &'static str {
         SubscriberEvent::OptedOut { .. } => "opted out",
         SubscriberEvent::OptedIn { .. } => "opted in",
         SubscriberEvent::Erased {} => "erased",
+        SubscriberEvent::SubscriptionRequested(_) => "requested",
+        SubscriberEvent::SubscriptionConfirmed { .. } => "confirmed",
     }
 }
 
