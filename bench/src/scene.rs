@@ -1,6 +1,9 @@
 //! Readers, a real letter, campaigns that are timed by the log, and people who sign in.
 
 use e2e::{Client, Draft, Settings, Stack, eventually};
+use eventstore::keys::MasterKey;
+use eventstore::service_keys;
+use mail::{LinkKey, LinkKeys, Links, PreferenceClaims};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -117,4 +120,31 @@ pub async fn sign_in(public: &Client, email: &str) -> String {
     let body = json!({ "email": email, "password": PASSWORD });
     let answer = public.send(public.request(Method::POST, "/auth/login").json(&body)).await.unwrap();
     answer.expect(200).json::<Value>()["access_token"].as_str().unwrap().to_owned()
+}
+
+/// Makes the links of mails without sending any, by the stack's own key.
+pub struct Minter {
+    keys: LinkKeys,
+    links: Links,
+}
+
+impl Minter {
+    pub async fn of(stack: &Stack) -> Self {
+        let hex = std::fs::read_to_string(stack.dir().join("master-key")).unwrap();
+        let master = MasterKey::from_hex(hex.trim()).unwrap();
+        let keys = service_keys::load(stack.pool(), &master, "preference").await.unwrap();
+        let keys = keys.into_iter().map(|key| LinkKey { kid: key.kid, secret: *key.secret }).collect();
+        Self { keys: LinkKeys::new(keys).unwrap(), links: Links::new(&stack.url()) }
+    }
+
+    pub fn link(&self, reader: Uuid, group: Uuid) -> String {
+        let claims = PreferenceClaims {
+            subscriber: reader,
+            campaign: None,
+            group: Some(group),
+            dispatch: None,
+            issued_at: e2e::now().timestamp(),
+        };
+        self.links.unsubscribe_url(&self.keys.sign_preference(&claims).unwrap())
+    }
 }

@@ -10,6 +10,8 @@ pub enum Blow<'a> {
     Kill(&'a str),
     /// After [`Blow::Kill`].
     Start(&'a str),
+    /// SIGSTOP of a process: it neither works nor notices. Whoever strikes lets it go on.
+    Freeze(&'a str),
     CutConnections,
     CrashPostgres,
     KillNode(&'a Broker, usize),
@@ -20,6 +22,7 @@ impl Blow<'_> {
         match self {
             Self::Replace(name) | Self::Kill(name) => stack.kill(name).await,
             Self::Start(name) => stack.serve_again(name).await,
+            Self::Freeze(name) => stack.process(name).signal("STOP"),
             Self::CutConnections => assert!(stack.cut_connections().await > 0, "there was nothing to cut"),
             Self::CrashPostgres => stack.crash_postgres().await,
             Self::KillNode(brokers, node) => brokers.kill_node(node),

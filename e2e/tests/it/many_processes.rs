@@ -3,7 +3,7 @@
 
 use crate::blows::Blow;
 use crate::crash::Ordeal;
-use crate::opt_out_race::{self, Race, slow_server};
+use crate::opt_out_race::{self, Race, opt_outs, slow_server};
 use e2e::{Broker, Random, Settings, Smtp, Stack};
 
 /// Two processes of each. The front answers REST and takes imports.
@@ -52,17 +52,18 @@ async fn no_mail_starts_after_its_reader_s_opt_out_was_acknowledged() {
     let settings = opt_out_race::settings(&smtp).set("send.page_size", 100);
     let Some(mut stack) = two_of_each(settings, &broker).await else { return };
     let race = Race {
-        readers: 2_000,
-        opt_outs: 1_000,
-        overtaken_min: 100,
+        opt_outs: opt_outs(1_000),
         blows: &[
-            (150, Blow::Kill("projector-1")),
-            (150, Blow::Kill("projector-2")),
-            (250, Blow::Replace("relay-1")),
-            (400, Blow::CrashPostgres),
-            (500, Blow::Replace("scheduler-1")),
-            (650, Blow::Start("projector-1")),
-            (650, Blow::Start("projector-2")),
+            (10, Blow::Freeze("sender-1")),
+            (15, Blow::Kill("projector-1")),
+            (15, Blow::Kill("projector-2")),
+            (25, Blow::Replace("relay-1")),
+            (40, Blow::CrashPostgres),
+            (50, Blow::Replace("scheduler-1")),
+            (55, Blow::Freeze("sender-2")),
+            (65, Blow::Start("projector-1")),
+            (65, Blow::Start("projector-2")),
+            (80, Blow::Freeze("sender-1")),
         ],
     };
     race.is_won(&mut stack, &smtp, &mut random).await;
