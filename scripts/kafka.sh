@@ -227,15 +227,17 @@ kafka_tool() {
     console-producer) class=org.apache.kafka.tools.ConsoleProducer ;;
     consumer-groups) class=org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
     delete-records) class=org.apache.kafka.tools.DeleteRecordsCommand ;;
+    dump-log) class=org.apache.kafka.tools.DumpLogSegments ;;
     get-offsets) class=org.apache.kafka.tools.GetOffsetShell ;;
     metadata-quorum) class=org.apache.kafka.tools.MetadataQuorumCommand ;;
     producer-perf-test) class=org.apache.kafka.tools.ProducerPerformance ;;
     topics) class=org.apache.kafka.tools.TopicCommand ;;
-    *) die "no tool '${1-}'; there are broker-api-versions, configs, console-consumer, console-producer, consumer-groups, delete-records, get-offsets, metadata-quorum, producer-perf-test and topics" ;;
+    *) die "no tool '${1-}'; there are broker-api-versions, configs, console-consumer, console-producer, consumer-groups, delete-records, dump-log, get-offsets, metadata-quorum, producer-perf-test and topics" ;;
   esac
   shift
   kafka_fetched || die "Kafka was not fetched yet: ./run up --kafka, or ./run test"
-  if [[ " $* " != *" --bootstrap-"* ]]; then
+  # It reads files and asks nobody.
+  if [[ $class != org.apache.kafka.tools.DumpLogSegments && " $* " != *" --bootstrap-"* ]]; then
     brokers=$(sed -n 's/.*"kafka": "\([^"]*\)".*/\1/p' "$DATA/stack.json" 2>/dev/null) || true
     [[ -n $brokers ]] || die "no stack with Kafka is up: ./run up --kafka, or name one by --bootstrap-server HOST:PORT"
     set -- --bootstrap-server "$brokers" "$@"

@@ -5,7 +5,7 @@
 //! what was sealed for nobody in particular is opened and looked through. Every step may be repeated.
 
 use crate::{CommandError, Commands, imports, permits};
-use domain::{AddressHash, EmailAddress, SubscriberId};
+use domain::{AddressHash, DispatchId, EmailAddress, SubscriberId};
 use eventstore::{ids, sealing};
 use sqlx::types::Json;
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ const AT_ONCE: i64 = 500;
 
 /// Of all addresses that erased people ever had.
 const HASHES: &str = "
-    SELECT e.payload -> e.event_type -> 'address_hash' AS hash, r.recorded_at AS erased_at
+    SELECT r.subscriber_id, r.recorded_at AS erased_at, e.payload -> e.event_type -> 'address_hash' AS hash
     FROM erasures r JOIN events e ON e.aggregate_type = 'subscriber' AND e.aggregate_id = r.subscriber_id::text
     WHERE r.subscriber_id = ANY($1) AND e.payload -> e.event_type ? 'address_hash'";
 
@@ -26,10 +26,26 @@ pub struct Remains {
     subscribers: Vec<SubscriberId>,
     /// Of all addresses that they ever had.
     hashes: HashSet<AddressHash>,
-    /// Mails outside campaigns to one of these addresses.
-    mails: Vec<Uuid>,
     /// Who they are in the names of mails.
     pub readers: HashSet<Uuid>,
+}
+
+/// A mail outside campaigns to one of a person's addresses.
+#[derive(sqlx::FromRow)]
+struct Mail {
+    subscriber_id: SubscriberId,
+    dispatch_id: DispatchId,
+    /// Of all its recipients.
+    address_hashes: Json<Vec<AddressHash>>,
+    is_pending: bool,
+}
+
+impl Mail {
+    /// What stands for these people in the names of its files.
+    fn readers<'a>(&'a self, hashes: &'a HashSet<AddressHash>) -> impl Iterator<Item = Uuid> + 'a {
+        let theirs = (0..).zip(&self.address_hashes.0).filter(|(_, recipient)| hashes.contains(recipient));
+        theirs.map(|(place, _)| ids::recipient_id(self.dispatch_id, place))
+    }
 }
 
 impl Commands {
@@ -51,9 +67,10 @@ impl Commands {
     }
 
     /// Erased people of whom nothing new can be written any more: no mail to them is under way, and imports that were
-    /// uploaded before have ended.
+    /// uploaded before have ended. Mails outside campaigns that were requested before lose the keys of their addresses, so
+    /// that those that wait are given up.
     pub async fn remains(&self) -> Result<Option<Remains>, CommandError> {
-        let subscribers: Vec<SubscriberId> = sqlx::query_scalar(
+        let mut subscribers: Vec<SubscriberId> = sqlx::query_scalar(
             "SELECT subscriber_id FROM erasures e
              WHERE NOT EXISTS (
                  SELECT FROM imports i
@@ -63,22 +80,46 @@ impl Commands {
         .bind(AT_ONCE)
         .fetch_all(&self.store.pool)
         .await?;
-        if subscribers.is_empty() {
-            return Ok(None);
-        }
-        // Closed gates open no more of them: they come to an end.
+        // Closed gates open no more permits of them: they come to an end.
         if !permits::open_for_readers(&self.store.pool, &subscribers).await?.is_empty() {
             return Ok(None);
         }
-        let hashes = self.hashes_of(&subscribers).await?;
-        let mails = self.mails_to(&subscribers).await?;
-        let mut readers: HashSet<Uuid> = subscribers.iter().copied().collect();
-        for (mail, recipients) in &mails {
-            let places = (0..).zip(recipients).filter(|(_, recipient)| hashes.contains(recipient));
-            readers.extend(places.map(|(place, _)| ids::recipient_id(*mail, place)));
+        let mails = self.end_mails(&subscribers).await?;
+        let waiting: HashSet<SubscriberId> =
+            mails.iter().filter(|mail| mail.is_pending).map(|mail| mail.subscriber_id).collect();
+        subscribers.retain(|subscriber| !waiting.contains(subscriber));
+        if subscribers.is_empty() {
+            return Ok(None);
         }
-        let mails = mails.into_iter().map(|(mail, _)| mail).collect();
-        Ok(Some(Remains { subscribers, hashes, mails, readers }))
+        let hashes = self.hashes_of(&subscribers).await?;
+        let mailed = mails.iter().flat_map(|mail| mail.readers(&hashes));
+        let readers = subscribers.iter().copied().chain(mailed).collect();
+        Ok(Some(Remains { subscribers, hashes, readers }))
+    }
+
+    /// Destroys the keys of mails outside campaigns that were requested for these people before their erasure, then looks which
+    /// of them have not ended: with its key gone, a mail that was not made yet never is.
+    async fn end_mails(&self, subscribers: &[SubscriberId]) -> Result<Vec<Mail>, CommandError> {
+        let mails = self.mails_to(subscribers).await?;
+        let keys: Vec<Uuid> = mails.iter().map(|mail| mail.dispatch_id).collect();
+        sealing::destroy(&self.store.pool, &keys).await?;
+        self.mails_to(subscribers).await
+    }
+
+    /// Those of accounts are to users, and not among them.
+    async fn mails_to(&self, subscribers: &[SubscriberId]) -> Result<Vec<Mail>, CommandError> {
+        let mails = format!(
+            "SELECT DISTINCT h.subscriber_id, e.aggregate_id::uuid AS dispatch_id,
+                 coalesce(e.payload -> e.event_type -> 'address_hashes',
+                     jsonb_build_array(e.payload -> e.event_type -> 'address_hash')) AS address_hashes,
+                 EXISTS (SELECT FROM dispatch_work w
+                         WHERE w.dispatch_id = e.aggregate_id::uuid AND w.pending > 0) AS is_pending
+             FROM ({HASHES}) h JOIN events e ON e.payload -> e.event_type @> jsonb_build_object('address_hash', h.hash)
+                 OR e.payload -> e.event_type @> jsonb_build_object('address_hashes', jsonb_build_array(h.hash))
+             WHERE e.aggregate_type = 'transactional' AND e.sequence = 1
+               AND e.event_type <> 'AccountMailRequested' AND e.recorded_at < h.erased_at"
+        );
+        Ok(sqlx::query_as(&mails).bind(subscribers).fetch_all(&self.store.pool).await?)
     }
 
     async fn hashes_of(&self, subscribers: &[SubscriberId]) -> Result<HashSet<AddressHash>, CommandError> {
@@ -89,29 +130,8 @@ impl Commands {
         Ok(hashes.into_iter().map(|hash| hash.0).collect())
     }
 
-    /// Mails outside campaigns that were requested for one of their addresses before the erasure, with all their
-    /// recipients. Those of accounts are to users.
-    async fn mails_to(
-        &self,
-        subscribers: &[SubscriberId],
-    ) -> Result<Vec<(Uuid, Vec<AddressHash>)>, CommandError> {
-        let mails: Vec<(Uuid, Json<Vec<AddressHash>>)> = sqlx::query_as(&format!(
-            "SELECT DISTINCT e.aggregate_id::uuid, coalesce(e.payload -> e.event_type -> 'address_hashes',
-                 jsonb_build_array(e.payload -> e.event_type -> 'address_hash'))
-             FROM ({HASHES}) h JOIN events e ON e.payload -> e.event_type @> jsonb_build_object('address_hash', h.hash)
-                 OR e.payload -> e.event_type @> jsonb_build_object('address_hashes', jsonb_build_array(h.hash))
-             WHERE e.aggregate_type = 'transactional' AND e.sequence = 1
-               AND e.event_type <> 'AccountMailRequested' AND e.recorded_at < h.erased_at"
-        ))
-        .bind(subscribers)
-        .fetch_all(&self.store.pool)
-        .await?;
-        Ok(mails.into_iter().map(|(mail, recipients)| (mail, recipients.0)).collect())
-    }
-
-    /// Erases what is left in the database. Mails that were to others as well lose the record of all their addresses.
+    /// Erases what is left in the database.
     pub async fn erase_remains(&self, remains: &Remains) -> Result<(), CommandError> {
-        sealing::destroy(&self.store.pool, &remains.mails).await?;
         imports::erase_rejected(&self.store, &remains.hashes).await
     }
 

@@ -75,6 +75,28 @@ impl Broker {
         ])
     }
 
+    /// What lies on the disks: the segments of our topics as they are, and what Kafka's own tool reads out of each.
+    pub fn segments(&self) -> String {
+        let files = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let is_ours = |folder: &PathBuf| folder.to_string_lossy().contains("/postledger.");
+        let nodes = (1..=self.nodes).map(|number| PathBuf::from(self.node(number)).join("data"));
+        let logs: Vec<PathBuf> =
+            nodes.flat_map(files).filter(is_ours).flat_map(files).filter(|file| is_segment(file)).collect();
+        let raw: String = logs
+            .iter()
+            .map(|log| String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned())
+            .collect();
+        let names: Vec<String> = logs.iter().map(|log| log.display().to_string()).collect();
+        raw + &self.run(&["tool", "dump-log", "--print-data-log", "--files", &names.join(",")])
+    }
+
+    /// A file beside the segments of our topics, for a search that has to find it.
+    pub fn plant(&self, text: &str) {
+        let folder = self.cluster.join("1/data/postledger.planted-0");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("00000000000000000000.log"), text).unwrap();
+    }
+
     fn cluster(kind: &str) -> Option<Self> {
         let script = script::path("POSTLEDGER_TEST_KAFKA_SCRIPT")?;
         let node = script::path("POSTLEDGER_TEST_KAFKA_NODE")?;
@@ -128,6 +150,11 @@ impl Broker {
     fn run(&self, arguments: &[&str]) -> String {
         script::run(&self.script, arguments)
     }
+}
+
+/// Indexes lie beside them, large and without data.
+fn is_segment(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "log") && file.metadata().is_ok_and(|log| log.len() > 0)
 }
 
 impl fmt::Debug for Broker {

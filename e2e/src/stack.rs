@@ -10,9 +10,10 @@ use crate::trail::Trail;
 use crate::{Smtp, eventually};
 use sqlx::PgPool;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -209,6 +210,16 @@ impl Stack {
         self.try_operate_by(&Settings::default(), arguments)
     }
 
+    /// With what somebody types, or pipes into it.
+    pub fn operate_by_hand(&self, arguments: &[&str], typed: &str) -> Output {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        // Dropped at once: the input ends behind it. Who reads none of it is done before.
+        let _ = process.stdin.take().unwrap().write_all(typed.as_bytes());
+        process.wait_with_output().unwrap()
+    }
+
     /// With settings that are stronger than the stack's.
     pub fn try_operate_by(&self, settings: &Settings, arguments: &[&str]) -> Output {
         self.command().envs(&settings.0).args(arguments).output().unwrap()
@@ -259,6 +270,13 @@ impl Stack {
         .fetch_one(self.pool())
         .await
         .unwrap()
+    }
+
+    /// The whole database as SQL.
+    pub fn dump(&self) -> String {
+        let output = Command::new("pg_dump").arg(&self.database.url).output().expect("pg_dump runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// That of the database's URL, if there is one.

@@ -9,12 +9,14 @@
 mod account;
 mod blows;
 mod scene;
+mod search;
 
 mod bad_input;
 mod campaign_flow;
 mod config;
 mod crash;
 mod dead_letters;
+mod erasure;
 mod frozen_worker;
 mod fuzz;
 mod gateway;
