@@ -3,7 +3,7 @@
 use crate::account::Account;
 use crate::scene::{self, Linked};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use e2e::{Browser, Draft, Settings, Stack, Visitor, eventually};
+use e2e::{Browser, Draft, Mail, Settings, Stack, Visitor, eventually};
 use fantoccini::Locator;
 use fantoccini::key::Key;
 use reqwest::Method;
@@ -24,6 +24,8 @@ pub struct Words {
     pub saved: &'static str,
     pub too_old: &'static str,
     pub foreign: &'static str,
+    pub confirm: &'static str,
+    pub confirmed: &'static str,
     pub choose: &'static str,
     pub differ: &'static str,
     pub chosen: &'static str,
@@ -44,6 +46,8 @@ impl Words {
             saved: "Your choice is saved.",
             too_old: "This link is too old for that.",
             foreign: "Please use the button on our own page.",
+            confirm: "Subscribe",
+            confirmed: "You are subscribed.",
             choose: "Save the password",
             differ: "The two passwords are not the same.",
             chosen: "Your password is saved.",
@@ -61,6 +65,8 @@ impl Words {
             saved: "Ihre Auswahl ist gespeichert.",
             too_old: "Dafür ist dieser Link zu alt.",
             foreign: "Bitte benutzen Sie den Knopf auf unserer eigenen Seite.",
+            confirm: "Abonnieren",
+            confirmed: "Sie sind angemeldet.",
             choose: "Passwort speichern",
             differ: "Die beiden Passwörter sind nicht gleich.",
             chosen: "Ihr Passwort ist gespeichert.",
@@ -127,6 +133,12 @@ async fn a_frontend_opts_a_reader_out_of_everything() {
         (seen["status"] != "active").then(|| seen["status"].clone())
     });
     assert_eq!(status.await, "opted_out");
+    let told = eventually("a mail confirms it", WITHIN, async || {
+        let mails = stack.outbox().handovers().into_iter().map(|sent| Mail::read(&sent.file));
+        let mut theirs = mails.filter(|mail| mail.to.address == "reader@example.com");
+        theirs.find(|mail| mail.header("List-Unsubscribe").is_none())
+    });
+    assert_eq!(told.await.subject, "You are unsubscribed at Postledger");
     // The next letter goes to the other one alone.
     let campaign =
         api.launch(&Draft { template: scene::template(&api).await, group, ..Draft::default() }).await;
