@@ -1,7 +1,7 @@
 //! What must hold across streams, as data: the event store turns each guard into rows, locks and unique keys in the
 //! transaction of the append, before the events themselves.
 
-use crate::{AddressHash, CampaignId, DispatchId, GroupId, Sequence, SubscriberId};
+use crate::{AddressHash, CampaignId, DispatchId, GroupId, MediaId, Sequence, SubscriberId};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ pub enum Guard {
     SetGate(Gate),
     Campaign(CampaignGate),
     Dispatch(DispatchWork),
+    Media(MediaFile),
 }
 
 /// Whether, and by which consent, one address may be written to.
@@ -57,4 +58,14 @@ pub struct DispatchWork {
     pub recipients: u32,
     /// Recipients that wait for a send, authorized ones included.
     pub pending: u32,
+}
+
+/// A file in the object store, or one that may still arrive there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MediaFile {
+    pub media: MediaId,
+    pub key: String,
+    pub status: &'static str,
+    /// An upload that was allowed may end as late as this.
+    pub arrives_until: DateTime<Utc>,
 }

@@ -23,7 +23,7 @@ impl Append {
     fn claims(&self) -> impl Iterator<Item = domain::AddressHash> {
         self.guards.iter().filter_map(|guard| match guard {
             Guard::ClaimGate(gate) => Some(gate.address),
-            Guard::SetGate(_) | Guard::Campaign(_) | Guard::Dispatch(_) => None,
+            Guard::SetGate(_) | Guard::Campaign(_) | Guard::Dispatch(_) | Guard::Media(_) => None,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! batch, its rows locked in the order of their keys.
 
 use crate::StoreError;
-use domain::guard::{CampaignGate, DispatchWork, Gate};
+use domain::guard::{CampaignGate, DispatchWork, Gate, MediaFile};
 use domain::{AddressHash, CampaignId, Guard};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -14,6 +14,7 @@ struct Sorted {
     set: Vec<Gate>,
     claimed: Vec<Gate>,
     dispatches: Vec<DispatchWork>,
+    media: Vec<MediaFile>,
 }
 
 /// Returns the addresses that were claimed and belong to somebody else already.
@@ -28,6 +29,7 @@ pub(crate) async fn enforce(
             Guard::SetGate(gate) => sorted.set.push(gate),
             Guard::ClaimGate(gate) => sorted.claimed.push(gate),
             Guard::Dispatch(work) => sorted.dispatches.push(work),
+            Guard::Media(file) => sorted.media.push(file),
         }
     }
     sorted.campaigns.sort_by_key(|gate| gate.campaign);
@@ -40,6 +42,9 @@ pub(crate) async fn enforce(
     let taken = claim_gates(tx, &sorted.claimed).await?;
     sorted.dispatches.sort_by_key(|work| work.dispatch);
     set_dispatches(tx, &sorted.dispatches).await?;
+    for file in &sorted.media {
+        set_media_file(tx, file).await?;
+    }
     Ok(taken)
 }
 
@@ -141,6 +146,20 @@ async fn set_dispatches(tx: &mut PgConnection, works: &[DispatchWork]) -> Result
     .bind(works.iter().map(|work| work.last_subscriber).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.recipients.cast_signed()).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.pending.cast_signed()).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn set_media_file(tx: &mut PgConnection, file: &MediaFile) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO media_files (media_id, key, status, arrives_until) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (media_id) DO UPDATE SET status = excluded.status, removed_at = NULL",
+    )
+    .bind(file.media)
+    .bind(&file.key)
+    .bind(file.status)
+    .bind(file.arrives_until)
     .execute(tx)
     .await?;
     Ok(())

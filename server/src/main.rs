@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod ending;
 mod import;
+mod media_setup;
 mod metrics;
 mod operate;
 mod serve;
@@ -71,6 +72,11 @@ enum Command {
         #[command(subcommand)]
         command: accounts::User,
     },
+    /// The object store of images and videos.
+    Media {
+        #[command(subcommand)]
+        command: media_setup::Command,
+    },
     /// Keys of programs.
     ApiKey {
         #[command(subcommand)]
@@ -111,6 +117,7 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         }
         Command::Keys { command: operate::Keys::Rotate } => runtime.block_on(accounts::rotate(config()?)),
         Command::User { command } => runtime.block_on(accounts::user(config()?, command)),
+        Command::Media { command } => runtime.block_on(media_setup::run(config()?, command)),
         Command::ApiKey { command } => runtime.block_on(accounts::api_key(config()?, command)),
         Command::Config { command } => {
             runtime.block_on(check::run(&cli.config, cli.kafka.as_deref(), command))
