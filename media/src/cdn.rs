@@ -18,7 +18,9 @@ pub(crate) struct Cdn {
 impl Cdn {
     pub fn new(sdk: &SdkConfig, settings: &CloudFront) -> Self {
         let mut builder = Builder::from(sdk);
-        builder.set_endpoint_url(settings.endpoint.clone());
+        if let Some(endpoint) = &settings.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
         Self { client: Client::from_conf(builder.build()), distribution_id: settings.distribution_id.clone() }
     }
 

@@ -14,7 +14,7 @@ use domain::media::{Found, Sha256, Upload};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-const WHAT: &str = "the object store";
+pub(crate) const WHAT: &str = "the object store";
 /// A call, and what it takes to have credentials for it.
 const WAIT_MAX: Duration = CALL_TIME.saturating_add(Duration::from_secs(2));
 
@@ -38,7 +38,9 @@ impl Files {
     pub async fn new(settings: &Settings) -> Self {
         let sdk = settings.sdk().await;
         let mut builder = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(settings.path_style);
-        builder.set_endpoint_url(settings.endpoint.clone());
+        if let Some(endpoint) = &settings.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
         Self {
             s3: Client::from_conf(builder.build()),
             bucket: settings.bucket.clone(),
@@ -78,7 +80,9 @@ impl Files {
             .content_length(upload.size_bytes.cast_signed())
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(BASE64.encode(upload.sha256.0));
-        let signed = within(WHAT, put.presigned(presigning)).await?.map_err(|error| failure(WHAT, &error))?;
+        let signed = within(WHAT, Box::pin(put.presigned(presigning)))
+            .await?
+            .map_err(|error| failure(WHAT, &error))?;
         let headers = signed.headers().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
         Ok(SignedUpload {
             url: signed.uri().to_owned(),

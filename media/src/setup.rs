@@ -1,10 +1,11 @@
 //! Makes the bucket what uploads from browsers need it to be.
 
-use crate::files::{failure, within};
+use crate::files::{WHAT, failure, within};
 use crate::{Files, Unavailable};
-use aws_sdk_s3::types::{CorsConfiguration, CorsRule};
+use aws_sdk_s3::config::Region;
+use aws_sdk_s3::types::{BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration};
 
-const WHAT: &str = "the object store";
+const FIRST_REGION: &str = "us-east-1";
 /// Browsers ask again after this time.
 const CORS_MAX_AGE_SECONDS: i32 = 3_600;
 /// All that a signed upload is sent with.
@@ -21,8 +22,7 @@ impl Files {
     pub async fn set_up(&self, origins: &[String]) -> Result<SetUp, Unavailable> {
         let made_bucket = !self.has_bucket().await?;
         if made_bucket {
-            let create = self.s3.create_bucket().bucket(&self.bucket);
-            within(WHAT, create.send()).await?.map_err(|error| failure(WHAT, &error))?;
+            self.make_bucket().await?;
         }
         match origins {
             [] => {
@@ -32,6 +32,17 @@ impl Files {
             origins => self.allow(origins).await?,
         }
         Ok(SetUp { made_bucket })
+    }
+
+    /// Amazon wants the region to be named, unless it is its first.
+    async fn make_bucket(&self) -> Result<(), Unavailable> {
+        let region = self.s3.config().region().map(Region::as_ref).filter(|region| *region != FIRST_REGION);
+        let place = region.map(|region| {
+            let place = BucketLocationConstraint::from(region);
+            CreateBucketConfiguration::builder().location_constraint(place).build()
+        });
+        let create = self.s3.create_bucket().bucket(&self.bucket).set_create_bucket_configuration(place);
+        within(WHAT, create.send()).await?.map(drop).map_err(|error| failure(WHAT, &error))
     }
 
     async fn has_bucket(&self) -> Result<bool, Unavailable> {

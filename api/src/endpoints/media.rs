@@ -207,13 +207,12 @@ async fn create(State(app): State<App>, call: Call<NewMediumInput>) -> Result<Re
     Ok(respond::created(&app, done, "/media", "media_id"))
 }
 
-/// What the idempotency key was answered with, if it was.
+/// What the idempotency key was answered with, if it was; whatever became of it since.
 async fn announced_before(app: &App, done: &Done, id: MediaId) -> Result<Option<Upload>, ApiError> {
     let answered = done.answer.get("media_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
-    match answered {
-        Some(earlier) if earlier != id => Ok(app.commands.medium(earlier).await?.upload),
-        _ => Ok(None),
-    }
+    let Some(earlier) = answered.filter(|earlier| *earlier != id) else { return Ok(None) };
+    let medium = app.commands.media(&[earlier].into()).await?.remove(&earlier);
+    Ok(medium.and_then(|medium| medium.upload))
 }
 
 fn upload_view(upload: Upload, signed: SignedUpload) -> UploadView {
