@@ -82,14 +82,24 @@ start_test_kafka() {
 
 await_test_kafka() { [[ -n ${NO_KAFKA-} ]] || kafka_await "$POSTLEDGER_TEST_KAFKA_NODE"; }
 
-# Without it the tests that sign in at a provider do not run: CI has to run them.
-fetch_test_openid() {
-  step "An OpenID provider" "10 s and 10 MB the first time"
-  if openid_fetch; then
-    export POSTLEDGER_TEST_OPENID=$OPENID_HOME
-  elif [[ ${CI-} == true ]]; then
-    die "CI has to test with an OpenID provider"
-  fi
+# Without them the tests that sign in at a provider, and those that look at pages, do not run: CI has to run them.
+fetch_test_modules() {
+  local name
+  step "An OpenID provider and axe-core" "15 s and 15 MB the first time"
+  for name in openid axe; do
+    if npm_fetch "$name"; then
+      export "POSTLEDGER_TEST_${name^^}=$DATA/tools/$name"
+    elif [[ ${CI-} == true ]]; then
+      die "CI has to test with what e2e/$name lists"
+    fi
+  done
+}
+
+# What the tests' browser saw, until the next run.
+export_test_screenshots() {
+  rm -rf .data/test-screenshots
+  mkdir .data/test-screenshots
+  export POSTLEDGER_TEST_SCREENSHOTS=$DATA/test-screenshots
 }
 
 warn_without_kafka() {
@@ -148,7 +158,8 @@ all_checks() {
 only_tests() {
   local status=0
   start_test_kafka
-  fetch_test_openid
+  fetch_test_modules
+  export_test_screenshots
   step "Tests" "10 min"
   start_test_postgres
   build

@@ -30,6 +30,15 @@ foreign-hint = Es wurde nichts geändert. Öffnen Sie den Link in der Mail noch 
 failed-title = Das hat nicht geklappt.
 failed-hint = Bitte versuchen Sie es gleich noch einmal: Laden Sie diese Seite neu.
 
+confirm-title = Abonnieren?
+confirm-hint = Sie stimmen zu, Mails der hier genannten Gruppen dieses Absenders zu bekommen, bis Sie sich abmelden, was mit jeder Mail möglich ist.
+confirm-button = Abonnieren
+confirm-otherwise = Wenn nicht Sie danach gefragt haben, tun Sie nichts: Dann bekommen Sie nichts.
+confirm-over = Er ist älter als 7 Tage, durch eine Abmeldung erledigt oder nicht vollständig. Bitte abonnieren Sie noch einmal; haben Sie das schon getan, öffnen Sie die letzte Mail.
+confirmed-title = Sie sind angemeldet.
+confirmed-hint = Vielen Dank. Von jetzt an bekommen Sie die Mails von:
+confirmed-preferences = Ansehen oder ändern, was Sie bekommen
+
 reset-title = Neues Passwort wählen
 reset-over = Er gilt einmal, 30 Minuten lang, und nur der neueste gilt. Fordern Sie einen neuen an, wo Sie sich anmelden; haben Sie das schon getan, öffnen Sie die letzte Mail.
 invited-title = Willkommen. Wählen Sie ein Passwort

@@ -1,8 +1,8 @@
 # The pages that readers see. Names of groups and masked addresses are filled in.
 
 leave-title = Unsubscribe?
-leave-group = You will not get mails from “{ $group }” any more.
-leave-everything = You will not get any mail from this sender any more.
+leave-group = You will then get no more mails from “{ $group }”.
+leave-everything = You will then get no more mails from this sender.
 leave-button = Unsubscribe
 leave-all-button = Unsubscribe from everything
 
@@ -29,6 +29,15 @@ foreign-hint = Nothing was changed. Open the link in the mail again, and press t
 
 failed-title = That did not work.
 failed-hint = Please try again in a moment: reload this page.
+
+confirm-title = Subscribe?
+confirm-hint = You agree to get mails of this sender’s groups that are named here, until you unsubscribe, which each mail lets you do.
+confirm-button = Subscribe
+confirm-otherwise = If it was not you who asked for it, do nothing: then you get nothing.
+confirm-over = It is older than 7 days, was taken back by unsubscribing, or is not whole. Please subscribe again; if you did, open the latest mail.
+confirmed-title = You are subscribed.
+confirmed-hint = Thank you. From now on you get the mails of:
+confirmed-preferences = See or change what you get
 
 reset-title = Choose a new password
 reset-over = It works once, within 30 minutes, and only the newest one does. Ask for another where you sign in; if you did, open the latest mail.

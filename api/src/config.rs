@@ -20,6 +20,8 @@ pub struct ApiConfig {
     pub public_url: PublicUrl,
     /// The sender's postal address, for previews. May have several lines.
     pub postal_address: Option<String>,
+    /// The version of the words beside forms that subscribe; recorded with each request.
+    pub consent_wording: Option<String>,
     /// Events travel by Kafka: how far they are is a part of being ready.
     pub has_kafka: bool,
     /// Bytes of an import's body.
@@ -51,6 +53,7 @@ impl ApiConfig {
         Self {
             public_url,
             postal_address: None,
+            consent_wording: None,
             has_kafka: false,
             import_max_bytes: 1024 * 1024 * 1024,
             upload_idle: Duration::from_secs(30),

@@ -24,6 +24,7 @@ mod security_events;
 mod sessions;
 mod subscriber_history;
 mod subscribers;
+mod subscriptions;
 mod templates;
 mod test_mail;
 mod unsubscribe;
@@ -46,6 +47,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         groups::routes,
         members::routes,
         subscribers::routes,
+        subscriptions::routes,
         imports::routes,
         templates::routes,
         media::routes,

@@ -46,6 +46,7 @@ pub struct Limits {
     pub passwords_where_known_per_minute: NonZeroU32,
     pub passwords_per_address_at_once: usize,
     pub resets_per_address_and_minute: NonZeroU32,
+    pub subscriptions_per_address_and_minute: NonZeroU32,
     pub streams: usize,
     pub streams_per_client: usize,
     pub connections: usize,
@@ -66,6 +67,7 @@ impl Default for Limits {
             passwords_where_known_per_minute: per_minute(60),
             passwords_per_address_at_once: 4,
             resets_per_address_and_minute: per_minute(10),
+            subscriptions_per_address_and_minute: per_minute(30),
             streams: 100,
             streams_per_client: 10,
             connections: 8_192,
@@ -162,6 +164,7 @@ pub(crate) struct Limiters {
     /// Sign-ins at providers have a count of their own: nobody's take the place of passwords.
     providers_by_network: Limiter,
     resets_by_network: Limiter,
+    subscriptions_by_network: Limiter,
     passwords_at_once: Shares<Network>,
     strangers: Arc<Semaphore>,
 }
@@ -179,6 +182,7 @@ impl Limiters {
             passwords_where_known: Limiter::per_minute(limits.passwords_where_known_per_minute),
             providers_by_network: Limiter::per_minute(limits.passwords_per_address_and_minute),
             resets_by_network: Limiter::per_minute(limits.resets_per_address_and_minute),
+            subscriptions_by_network: Limiter::per_minute(limits.subscriptions_per_address_and_minute),
             passwords_at_once: Shares::new(limits.passwords_per_address_at_once),
             strangers: Arc::new(Semaphore::new(places - places / RESERVED_SHARE)),
         }
@@ -187,7 +191,7 @@ impl Limiters {
     fn sweep(&self) {
         let Self { public, users, keys, links, .. } = self;
         let passwords = [&self.passwords_by_network, &self.passwords_by_account, &self.passwords_where_known];
-        let strangers = [&self.providers_by_network, &self.resets_by_network];
+        let strangers = [&self.providers_by_network, &self.resets_by_network, &self.subscriptions_by_network];
         [public, users, keys, links].into_iter().chain(passwords).chain(strangers).for_each(Limiter::sweep);
     }
 }
@@ -256,9 +260,15 @@ pub(crate) fn provider(app: &App, client: Client) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Counts who asks for a link, by the client's network: each is a mail, perhaps, and events for ever.
+/// Counts who asks for a link, by the client's network: each is a row for two days, and a mail perhaps.
 pub(crate) fn reset(app: &App, client: Client) -> Result<(), ApiError> {
     app.limiters.resets_by_network.count(client.network())?;
+    Ok(())
+}
+
+/// Counts who asks for a subscription, by the client's network: each is a mail to somebody.
+pub(crate) fn subscription(app: &App, client: Client) -> Result<(), ApiError> {
+    app.limiters.subscriptions_by_network.count(client.network())?;
     Ok(())
 }
 

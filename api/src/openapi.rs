@@ -39,6 +39,7 @@ const PREFERENCE_IN_QUERY: &str = "preference_link";
         (name = "templates", description = "What a mail says."),
         (name = "media", description = "Images and videos that mails show."),
         (name = "emails", description = "Campaigns: one template, one group, one time."),
+        (name = "subscriptions", description = "Subscribing oneself: a request, and its confirmation by the link in a mail."),
         (name = "preferences", description = "What a reader decides, by the link in a mail."),
         (name = "system", description = "Health and this reference."),
     )

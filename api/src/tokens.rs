@@ -50,7 +50,7 @@ impl AccessKeys {
 
     pub(crate) async fn verify(&self, token: &str) -> Result<AccessClaims, TokenError> {
         let ring = self.ring().await.map_err(TokenError::Store)?;
-        ring.verify(&self.issuer, token)
+        ring.verify(&self.issuer, token, clock::now().timestamp())
     }
 
     /// The public keys (RFC 7517), those that have not begun to sign among them.

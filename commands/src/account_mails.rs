@@ -1,8 +1,5 @@
 //! Mails with a link that lets somebody choose a password: asked for here, sent by a sender as every mail is.
 //!
-//! Whatever is done for an address that has a user is done for one that has none, by the same statements, so that neither the
-//! answer nor its time tells them apart: the mail for nobody is queued too, and given up by the sender.
-//!
 //! A link's secret is in no event and no row, not even sealed: the log is for ever. The sender draws it when it makes the
 //! mail, and its hash is written in the transaction that lets the mail go. So each kind of link has one hash that counts,
 //! that of the newest mail, from then until it is used or its time is over.
@@ -10,12 +7,10 @@
 use crate::accounts::record;
 use crate::secrets::{self, Given};
 use crate::{CommandError, Commands, Context};
-use chrono::TimeDelta;
-use domain::session::{Session, SessionCommand};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::transactional::{AccountMail, AccountMailKind, Transactional, TransactionalCommand};
-use domain::visit::Visit;
-use domain::{AddressHash, DispatchId, EmailAddress, UserId};
-use eventstore::sealing::{self, SubjectKeys};
+use domain::{AddressHash, DispatchId, UserId};
+use eventstore::sealing::SubjectKeys;
 use eventstore::{clock, ids};
 use sqlx::PgConnection;
 
@@ -67,44 +62,16 @@ pub struct AccountLink {
 }
 
 impl Commands {
-    /// Queues a link to choose a new password for the user of this address, if there is one. Beyond the limit of mails
-    /// nothing happens.
-    pub async fn request_password_reset(
-        &self,
-        context: &Context,
-        email: &EmailAddress,
-        visit: Visit,
-    ) -> Result<(), CommandError> {
-        let address = self.store.master.address_hash(email);
-        let mut tx = self.store.pool.begin().await?;
-        let user: Option<UserId> = sqlx::query_scalar("SELECT user_id FROM accounts WHERE address_hash = $1")
-            .bind(address.0.as_slice())
-            .fetch_optional(&mut *tx)
-            .await?;
-        if !self.queue_account_mail(&mut tx, context, AccountMailKind::PasswordReset, user, address).await? {
-            return Ok(());
-        }
-        let attempt = ids::new_id();
-        let keys = sealing::create(&mut tx, &self.store.master, &[attempt]).await?;
-        let request = SessionCommand::RequestReset { user_id: user, visit };
-        record::<Session>(&mut tx, attempt, &keys, request, context).await?;
-        tx.commit().await?;
-        self.store.appended.notify_one();
-        Ok(())
-    }
-
-    /// False: the address got as many as it may.
+    /// For a user; what was not sent some time after `asked_at` is given up.
     pub(crate) async fn queue_account_mail(
         &self,
         tx: &mut PgConnection,
         context: &Context,
         kind: AccountMailKind,
-        user_id: Option<UserId>,
+        user_id: UserId,
         address_hash: AddressHash,
-    ) -> Result<bool, CommandError> {
-        if !is_within_limits(tx, kind, address_hash).await? {
-            return Ok(false);
-        }
+        asked_at: DateTime<Utc>,
+    ) -> Result<(), CommandError> {
         let dispatch = ids::new_id();
         let queue =
             "INSERT INTO account_mails (dispatch_id, address_hash, kind, user_id) VALUES ($1, $2, $3, $4)";
@@ -121,17 +88,17 @@ impl Commands {
         };
         let mail = AccountMail {
             kind,
-            user_id,
+            user_id: Some(user_id),
             mailer: self.mailers.default.clone(),
             address_hash,
             hash_key_id: self.store.master.id().into(),
-            expires_at: clock::now() + given_up_after,
+            expires_at: asked_at + given_up_after,
         };
         // The version that a client saw is another stream's.
         let context = Context { if_match: None, ..context.clone() };
         let request = TransactionalCommand::RequestAccount(mail);
         record::<Transactional>(tx, dispatch, &SubjectKeys::new(), request, &context).await?;
-        Ok(true)
+        Ok(())
     }
 
     /// Whom a link is for that is good now. Looking changes nothing.
@@ -150,8 +117,9 @@ impl Commands {
     }
 }
 
-/// Requests for one address take turns, so that each counts the others.
-async fn is_within_limits(
+/// Whether the limits of mails let one more go to an address. Requests for one address take turns, so that each counts the
+/// others.
+pub(crate) async fn may_have_another(
     tx: &mut PgConnection,
     kind: AccountMailKind,
     address: AddressHash,
@@ -160,12 +128,15 @@ async fn is_within_limits(
         .bind(address.0.as_slice())
         .execute(&mut *tx)
         .await?;
-    let (hourly, daily): (i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE requested_at > now() - interval '1 hour'), count(*) FROM account_mails
-         WHERE address_hash = $1 AND kind = $2 AND requested_at > now() - interval '1 day'",
-    )
+    let asked_for = match kind {
+        AccountMailKind::PasswordReset => "reset_requests WHERE",
+        AccountMailKind::Invitation => "account_mails WHERE kind = 'invitation' AND",
+    };
+    let (hourly, daily): (i64, i64) = sqlx::query_as(&format!(
+        "SELECT count(*) FILTER (WHERE requested_at > now() - interval '1 hour'), count(*)
+         FROM {asked_for} address_hash = $1 AND requested_at > now() - interval '1 day'"
+    ))
     .bind(address.0.as_slice())
-    .bind(kind.as_str())
     .fetch_one(&mut *tx)
     .await?;
     Ok(hourly < HOURLY_MAX && daily < DAILY_MAX)

@@ -6,17 +6,20 @@ mod accounts;
 pub mod attributes;
 mod campaigns;
 mod context;
+mod erasure;
 mod error;
 mod groups;
 mod idempotent;
 pub mod imports;
 mod media;
+mod opt_out_mails;
 mod optout;
 mod passwords;
 mod permits;
 mod secrets;
 pub mod send;
 mod subscribers;
+mod subscriptions;
 mod templates;
 mod test_mail;
 
@@ -27,6 +30,7 @@ pub use accounts::{
 };
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;
+pub use erasure::Remains;
 pub use error::{CommandError, FieldError};
 pub use groups::GroupPatch;
 pub use media::{NewMedium, UPLOAD_BEGINS_WITHIN, UnwantedFile};
@@ -35,6 +39,7 @@ pub use passwords::{PASSWORD_MAX_BYTES, Password, PasswordError, Passwords, Verd
 pub use permits::reader_key;
 pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
+pub use subscriptions::{NewSubscription, SubscriptionLink, SubscriptionToken};
 
 use eventstore::Store;
 use std::sync::Arc;

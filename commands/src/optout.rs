@@ -6,7 +6,7 @@ use domain::consent::{Channel, Origin, Scope};
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{GroupId, SubscriberId};
 use eventstore::Done;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Debug, Clone)]
 pub struct OptOut {
@@ -29,7 +29,8 @@ impl Commands {
     /// Repeats append nothing and wait all the same. Needs Postgres alone, over a pool of its own.
     pub async fn opt_out(&self, context: &Context, opt_out: OptOut) -> Result<Done, CommandError> {
         let OptOut { subscriber, scope, channel, origin } = opt_out;
-        self.close_gate(context, subscriber, SubscriberCommand::OptOut { scope, channel, origin }).await
+        let command = SubscriberCommand::OptOut { scope, channel, origin };
+        self.close_gate(context, subscriber, command, Value::Null).await
     }
 
     pub async fn set_preferences(
@@ -39,7 +40,14 @@ impl Commands {
     ) -> Result<Done, CommandError> {
         let Preferences { subscriber, global_opt_out, groups, origin } = wanted;
         let set = SubscriberCommand::SetPreferences { global_opt_out, groups, origin };
-        self.close_gate(context, subscriber, set).await
+        self.close_gate(context, subscriber, set, Value::Null).await
+    }
+
+    /// Opts out of everything and destroys the person's key, in one transaction; repeats append nothing. What lies outside
+    /// their events is left to [`Commands::erase_remains`].
+    pub async fn erase_subscriber(&self, context: &Context, id: SubscriberId) -> Result<Done, CommandError> {
+        let answer = json!({ "subscriber_id": id, "status": "erased" });
+        self.close_gate(context, id, SubscriberCommand::Erase, answer).await
     }
 
     async fn close_gate(
@@ -47,9 +55,9 @@ impl Commands {
         context: &Context,
         subscriber: SubscriberId,
         command: SubscriberCommand,
+        answer: Value,
     ) -> Result<Done, CommandError> {
-        let done =
-            self.opt_outs.execute::<Subscriber>(subscriber, command, context.request(Value::Null)).await?;
+        let done = self.opt_outs.execute::<Subscriber>(subscriber, command, context.request(answer)).await?;
         let pool = &self.opt_outs.pool;
         let open = permits::open_for_readers(pool, &[subscriber]).await?;
         permits::wait(pool, &open, self.timing).await;

@@ -35,6 +35,8 @@ impl From<SubscriberError> for CommandError {
             SubscriberError::Unknown => Self::NotFound("subscriber"),
             SubscriberError::Exists => Self::Conflict,
             SubscriberError::OptedOut => Self::forbidden("opted_out", error.to_string()),
+            SubscriberError::Erased => Self::forbidden("erased", error.to_string()),
+            SubscriberError::NotRequested => Self::Unauthorized("the link is not valid any more"),
         }
     }
 }
@@ -53,7 +55,7 @@ pub(crate) fn seal_ready(attributes: &Attributes) -> Option<Personal> {
     (!attributes.is_empty()).then(|| Personal::plain(json!(attributes).to_string()))
 }
 
-fn check_email(email: &str) -> Result<EmailAddress, CommandError> {
+pub(crate) fn check_email(email: &str) -> Result<EmailAddress, CommandError> {
     EmailAddress::parse(email).map_err(|error| CommandError::invalid("email", error.to_string()))
 }
 

@@ -1,6 +1,7 @@
 //! What must hold across streams, as data: the event store turns each guard into rows, locks and unique keys in the
 //! transaction of the append, before the events themselves.
 
+use crate::consent::Scope;
 use crate::{AddressHash, CampaignId, DispatchId, GroupId, MediaId, Sequence, SubscriberId};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -15,11 +16,26 @@ pub trait Guarded: Aggregate<Services = ()> + Clone {
 pub enum Guard {
     /// Takes an address that nobody else has, or fails.
     ClaimGate(Gate),
+    /// The same for a person who proved that the address is theirs: what an erasure left of somebody gives way.
+    ReclaimGate(Gate),
     /// Sets the state of a gate that exists.
     SetGate(Gate),
     Campaign(CampaignGate),
     Dispatch(DispatchWork),
     Media(MediaFile),
+    /// Destroys this person's key, and notes them for what is to be erased outside their events.
+    Erase(SubscriberId),
+    /// Not what must hold but what must follow: noted with the events, so that it is neither lost nor done twice.
+    OptOutMail(OptOutMail),
+}
+
+/// A mail to be sent that confirms an opt-out to its person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptOutMail {
+    pub subscriber: SubscriberId,
+    /// The event, by its place in their stream.
+    pub opt_out: Sequence,
+    pub scope: Scope,
 }
 
 /// Whether, and by which consent, one address may be written to.

@@ -40,6 +40,7 @@ BODIES = {
     "POST /auth/refresh": lambda: {"refresh_token": SCENE.guest()["refresh_token"]},
     "POST /users": lambda: {"email": SCENE.email(), "password": PASSWORD},
     "POST /subscribers": lambda: {"email": SCENE.email(), "groups": [SCENE.group()]},
+    "POST /subscriptions": lambda: {"email": SCENE.email(), "groups": [SCENE.readers_group], "name": None},
     "PATCH /subscribers/{id}": lambda: {"email": SCENE.email()},
     "POST /groups/{id}/members": lambda: {"subscriber_id": SCENE.subscriber()},
     "POST /media": lambda: SCENE.image(),

@@ -15,11 +15,14 @@
 //!   `POSTLEDGER_TEST_FUZZ_EXAMPLES`: so many examples of each operation, other ones each time.
 //! - `POSTLEDGER_TEST_OPENID`: a folder with the modules of `openid/package.json`, for tests that sign in at a provider.
 //! - `POSTLEDGER_TEST_MOTO`: its `moto_server`, with what e2e/moto/requirements.txt lists. Likewise.
+//! - `POSTLEDGER_TEST_AXE`: the same of `axe/package.json`, for tests that look at pages. `POSTLEDGER_TEST_SCREENSHOTS`: a folder
+//!   that gets what they saw; else nothing is kept.
 //! - `POSTLEDGER_TEST_SEED`: repeats a run; else a new one is drawn and printed.
 
 // A test's helper says what went wrong by a panic, and observes with clocks of its own.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod accessibility;
 mod broker;
 mod browser;
 mod client;
@@ -43,8 +46,9 @@ mod temp;
 mod trail;
 mod wait;
 
+pub use accessibility::Axe;
 pub use broker::Broker;
-pub use browser::Browser;
+pub use browser::{Browser, Look, Visitor};
 pub use client::{Answer, Campaign, Client, Draft, Import, Recipient, RejectedRow, Report};
 pub use database::Database;
 pub use export::{Export, Reader};

@@ -115,6 +115,7 @@ impl Stack {
             .set("api.limits.passwords_per_account_and_minute", MUCH)
             .set("api.limits.passwords_where_known_per_minute", MUCH)
             .set("api.limits.resets_per_address_and_minute", MUCH)
+            .set("api.limits.subscriptions_per_address_and_minute", MUCH)
             .set("outbox.dir", path("outbox"));
         let mut stack = Self {
             processes: BTreeMap::new(),

@@ -22,8 +22,13 @@ pub struct Append {
 impl Append {
     fn claims(&self) -> impl Iterator<Item = domain::AddressHash> {
         self.guards.iter().filter_map(|guard| match guard {
-            Guard::ClaimGate(gate) => Some(gate.address),
-            Guard::SetGate(_) | Guard::Campaign(_) | Guard::Dispatch(_) | Guard::Media(_) => None,
+            Guard::ClaimGate(gate) | Guard::ReclaimGate(gate) => Some(gate.address),
+            Guard::SetGate(_)
+            | Guard::Campaign(_)
+            | Guard::Dispatch(_)
+            | Guard::Media(_)
+            | Guard::Erase(_)
+            | Guard::OptOutMail(_) => None,
         })
     }
 }

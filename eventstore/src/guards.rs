@@ -1,9 +1,9 @@
 //! Enforces guards in the transaction of the append, before the events. Each kind is one statement for the whole
 //! batch, its rows locked in the order of their keys.
 
-use crate::StoreError;
-use domain::guard::{CampaignGate, DispatchWork, Gate, MediaFile};
-use domain::{AddressHash, CampaignId, Guard};
+use crate::{StoreError, sealing};
+use domain::guard::{CampaignGate, DispatchWork, Gate, MediaFile, OptOutMail};
+use domain::{AddressHash, CampaignId, Guard, SubscriberId};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -13,8 +13,11 @@ struct Sorted {
     campaigns: Vec<CampaignGate>,
     set: Vec<Gate>,
     claimed: Vec<Gate>,
+    reclaimed: Vec<AddressHash>,
     dispatches: Vec<DispatchWork>,
     media: Vec<MediaFile>,
+    erased: Vec<SubscriberId>,
+    opt_outs: Vec<OptOutMail>,
 }
 
 /// Returns the addresses that were claimed and belong to somebody else already.
@@ -28,8 +31,14 @@ pub(crate) async fn enforce(
             Guard::Campaign(gate) => sorted.campaigns.push(gate),
             Guard::SetGate(gate) => sorted.set.push(gate),
             Guard::ClaimGate(gate) => sorted.claimed.push(gate),
+            Guard::ReclaimGate(gate) => {
+                sorted.reclaimed.push(gate.address);
+                sorted.claimed.push(gate);
+            }
             Guard::Dispatch(work) => sorted.dispatches.push(work),
             Guard::Media(file) => sorted.media.push(file),
+            Guard::Erase(subscriber) => sorted.erased.push(subscriber),
+            Guard::OptOutMail(mail) => sorted.opt_outs.push(mail),
         }
     }
     sorted.campaigns.sort_by_key(|gate| gate.campaign);
@@ -39,12 +48,15 @@ pub(crate) async fn enforce(
     sorted.set.sort_by_key(|gate| gate.address);
     set_gates(tx, &sorted.set).await?;
     sorted.claimed.sort_by_key(|gate| gate.address);
-    let taken = claim_gates(tx, &sorted.claimed).await?;
+    let taken = claim_gates(tx, &sorted.claimed, &sorted.reclaimed).await?;
     sorted.dispatches.sort_by_key(|work| work.dispatch);
     set_dispatches(tx, &sorted.dispatches).await?;
     for file in &sorted.media {
         set_media_file(tx, file).await?;
     }
+    sorted.erased.sort_unstable();
+    erase(tx, &sorted.erased).await?;
+    note_opt_outs(tx, &sorted.opt_outs).await?;
     Ok(taken)
 }
 
@@ -103,8 +115,13 @@ async fn set_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<(), StoreErr
     }
 }
 
-/// An address that somebody left can be taken again by the same person.
-async fn claim_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<HashSet<AddressHash>, StoreError> {
+/// An address that somebody left can be taken again by the same person; one whose person was erased by who proved that it is
+/// theirs, and by nobody else.
+async fn claim_gates(
+    tx: &mut PgConnection,
+    gates: &[Gate],
+    reclaimed: &[AddressHash],
+) -> Result<HashSet<AddressHash>, StoreError> {
     if gates.is_empty() {
         return Ok(HashSet::new());
     }
@@ -112,8 +129,12 @@ async fn claim_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<HashSet<Ad
         "INSERT INTO gates (address_hash, hash_key_id, subscriber_id, suppressed, groups)
          SELECT * FROM unnest($1::bytea[], $2::text[], $3::uuid[], $4::bool[], $5::jsonb[])
          ON CONFLICT (address_hash) DO UPDATE
-             SET suppressed = excluded.suppressed, groups = excluded.groups, is_left = false
+             SET subscriber_id = excluded.subscriber_id, hash_key_id = excluded.hash_key_id,
+                 suppressed = excluded.suppressed, groups = excluded.groups, is_left = false
              WHERE gates.subscriber_id = excluded.subscriber_id AND gates.is_left
+                OR gates.address_hash = ANY($6) AND EXISTS (
+                    SELECT FROM subject_keys k
+                    WHERE k.subject_id = gates.subscriber_id AND k.destroyed_at IS NOT NULL)
          RETURNING address_hash",
     )
     .bind(gates.iter().map(|gate| gate.address.0.as_slice()).collect::<Vec<_>>())
@@ -121,6 +142,7 @@ async fn claim_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<HashSet<Ad
     .bind(gates.iter().map(|gate| gate.subscriber).collect::<Vec<_>>())
     .bind(gates.iter().map(|gate| gate.suppressed).collect::<Vec<_>>())
     .bind(gates.iter().map(groups_json).collect::<Vec<_>>())
+    .bind(reclaimed.iter().map(|hash| hash.0.as_slice()).collect::<Vec<_>>())
     .fetch_all(tx)
     .await?;
     let won: HashSet<&[u8]> = won.iter().map(Vec::as_slice).collect();
@@ -160,6 +182,32 @@ async fn set_media_file(tx: &mut PgConnection, file: &MediaFile) -> Result<(), S
     .bind(&file.key)
     .bind(file.status)
     .bind(file.arrives_until)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn erase(tx: &mut PgConnection, subscribers: &[SubscriberId]) -> Result<(), StoreError> {
+    if subscribers.is_empty() {
+        return Ok(());
+    }
+    sealing::destroy(&mut *tx, subscribers).await?;
+    let note = "INSERT INTO erasures (subscriber_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING";
+    sqlx::query(note).bind(subscribers).execute(tx).await?;
+    Ok(())
+}
+
+async fn note_opt_outs(tx: &mut PgConnection, mails: &[OptOutMail]) -> Result<(), StoreError> {
+    if mails.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO opt_out_mails (subscriber_id, opt_out, scope)
+         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::jsonb[])",
+    )
+    .bind(mails.iter().map(|mail| mail.subscriber).collect::<Vec<_>>())
+    .bind(mails.iter().map(|mail| mail.opt_out.cast_signed()).collect::<Vec<_>>())
+    .bind(mails.iter().map(|mail| json!(mail.scope)).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())

@@ -1,6 +1,6 @@
 //! The one place that makes ids.
 
-use domain::{CampaignId, DispatchId};
+use domain::{CampaignId, DispatchId, Sequence, SubscriberId};
 use uuid::Uuid;
 
 /// A new id that sorts by its time (UUIDv7, RFC 9562 section 5.7).
@@ -17,4 +17,9 @@ pub fn recipient_id(dispatch: DispatchId, index: u16) -> Uuid {
 /// The id of a campaign's page (UUIDv5): whoever freezes the page again meets the same key.
 pub fn dispatch_id(campaign: CampaignId, page: u32) -> DispatchId {
     Uuid::new_v5(&campaign, &page.to_be_bytes())
+}
+
+/// The id of the mail that confirms an opt-out (UUIDv5): whoever queues it again meets the same key.
+pub fn opt_out_mail_id(subscriber: SubscriberId, opt_out: Sequence) -> DispatchId {
+    Uuid::new_v5(&subscriber, &opt_out.to_be_bytes())
 }

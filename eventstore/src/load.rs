@@ -152,6 +152,10 @@ pub(crate) async fn keys_for<E: Event>(
     match (has_personal(events), first) {
         (false, _) => Ok(SubjectKeys::new()),
         (true, 1) => sealing::create(tx, master, &[stream]).await,
-        (true, _) => sealing::fetch(tx, master, &[stream]).await,
+        (true, _) => match sealing::fetch(tx, master, &[stream]).await? {
+            // They were erased since the stream was loaded: what is loaded again says so.
+            keys if keys.is_empty() => Err(StoreError::Conflict),
+            keys => Ok(keys),
+        },
     }
 }

@@ -101,6 +101,18 @@ pub async fn create(
     Ok(keys)
 }
 
+/// Whatever was sealed for these people, wherever it was copied to, opens nowhere any more.
+pub async fn destroy(db: impl PgExecutor<'_>, subjects: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE subject_keys SET wrapped_key = NULL, destroyed_at = clock_timestamp()
+         WHERE subject_id = ANY($1) AND wrapped_key IS NOT NULL",
+    )
+    .bind(subjects)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

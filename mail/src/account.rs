@@ -2,7 +2,7 @@
 //! nobody's mistake in a template may keep people out.
 
 use crate::Rendered;
-use html_escape::{encode_double_quoted_attribute, encode_text};
+use crate::letter::{Words, write};
 
 /// What such a mail is made of.
 #[derive(Clone, Copy)]
@@ -22,18 +22,10 @@ impl std::fmt::Debug for Letter<'_> {
     }
 }
 
-struct Words<'a> {
-    subject: String,
-    before: String,
-    button: &'a str,
-    /// How long the link is good for, and what to do who did not ask for it.
-    after: [&'a str; 2],
-}
-
 pub fn password_reset(letter: &Letter<'_>) -> Rendered {
-    let Letter { sender, email, .. } = letter;
+    let Letter { sender, email, link } = letter;
     write(
-        letter,
+        link,
         &Words {
             subject: format!("Choose a new password for {sender}"),
             before: format!("Somebody, we hope you, asked for a new password for {email} at {sender}."),
@@ -47,9 +39,9 @@ pub fn password_reset(letter: &Letter<'_>) -> Rendered {
 }
 
 pub fn invitation(letter: &Letter<'_>) -> Rendered {
-    let Letter { sender, email, .. } = letter;
+    let Letter { sender, email, link } = letter;
     write(
-        letter,
+        link,
         &Words {
             subject: format!("You are invited to {sender}"),
             before: format!(
@@ -62,28 +54,6 @@ pub fn invitation(letter: &Letter<'_>) -> Rendered {
             ],
         },
     )
-}
-
-fn write(letter: &Letter<'_>, words: &Words<'_>) -> Rendered {
-    let Words { subject, before, button, after: [life, otherwise] } = words;
-    let link = letter.link;
-    let text = format!("Hello,\n\n{before}\n\n{button}:\n{link}\n\n{life}\n{otherwise}\n");
-    let (href, shown) = (encode_double_quoted_attribute(link), encode_text(link));
-    let (title, before) = (encode_text(subject), encode_text(before));
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{title}</title></head>\
-         <body style=\"margin:0;padding:0;background-color:#ffffff\">\
-         <div style=\"margin:0 auto;padding:32px 20px;max-width:560px;font-family:Arial,Helvetica,sans-serif;\
-         font-size:16px;line-height:24px;color:#222222\">\
-         <p style=\"margin:0 0 16px\">Hello,</p><p style=\"margin:0 0 24px\">{before}</p>\
-         <p style=\"margin:0 0 24px\"><a href=\"{href}\" style=\"display:inline-block;padding:12px 24px;\
-         border-radius:6px;background-color:#1f4fd8;color:#ffffff;font-weight:bold;text-decoration:none\">{button}</a></p>\
-         <p style=\"margin:0 0 8px\">{life}</p><p style=\"margin:0 0 24px\">{otherwise}</p>\
-         <p style=\"margin:0;font-size:13px;line-height:20px;color:#595959\">If the button does not work, copy this address \
-         into your browser:<br><span style=\"word-break:break-all\">{shown}</span></p></div></body></html>"
-    );
-    Rendered { subject: subject.clone(), html, text }
 }
 
 #[cfg(test)]

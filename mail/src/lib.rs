@@ -6,7 +6,9 @@
 
 pub mod account;
 mod address;
+pub mod consent;
 mod header_text;
+mod letter;
 pub mod links;
 mod mask;
 pub mod message;

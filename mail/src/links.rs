@@ -209,6 +209,11 @@ impl Links {
         format!("{}/emails/unsubscribe?token={token}", self.public_url)
     }
 
+    /// The page of a double opt-in.
+    pub fn subscription_url(&self, token: &str) -> String {
+        format!("{}/subscriptions/confirm?token={token}", self.public_url)
+    }
+
     /// The same page: it shows the preferences as well.
     pub fn preferences_url(&self, token: &str) -> String {
         self.unsubscribe_url(token)

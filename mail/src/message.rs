@@ -30,7 +30,7 @@ pub struct MessageParts<'a> {
     /// `local@host`, without angle brackets. The message's MIME boundary is made of it too.
     pub message_id: &'a str,
     pub date: DateTime<Utc>,
-    /// None for mails that are sent to one reader, such as a password reset.
+    /// None for mails that are sent to one reader, such as a password reset: those say instead that no person wrote them.
     pub list: Option<ListHeaders<'a>>,
     /// More headers, by names that begin with `X-`. They are not encoded: values are visible ASCII, 900 bytes at most.
     pub tags: &'a [(&'a str, &'a str)],
@@ -81,9 +81,11 @@ pub fn build(parts: &MessageParts<'_>) -> Result<Vec<u8>, MessageError> {
     builder = builder
         .raw_header(subject(parts.subject))
         .raw_header(encoded("Message-ID", format!("<{}>", message_id(parts.message_id)?)));
-    if let Some(list) = &parts.list {
-        builder = list_headers(builder, list)?;
-    }
+    builder = match &parts.list {
+        Some(list) => list_headers(builder, list)?,
+        // RFC 3834 section 5: nobody's absence answers it.
+        None => builder.raw_header(encoded("Auto-Submitted", "auto-generated".to_owned())),
+    };
     for (name, value) in parts.tags {
         builder = builder.raw_header(tag(name, value)?);
     }

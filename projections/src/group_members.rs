@@ -129,7 +129,15 @@ impl Member {
                 self.suppressed &= !ended_global;
                 self.join(at, groups.into_iter().chain(restored), changes);
             }
-            SubscriberEvent::DetailsChanged { .. } | SubscriberEvent::AddressChanged { .. } => {}
+            SubscriberEvent::SubscriptionConfirmed { ended_global, groups, .. } => {
+                self.suppressed &= !ended_global;
+                self.join(at, groups, changes);
+            }
+            // Who is erased has left everything by the opt-out before it.
+            SubscriberEvent::DetailsChanged { .. }
+            | SubscriberEvent::AddressChanged { .. }
+            | SubscriberEvent::SubscriptionRequested(_)
+            | SubscriberEvent::Erased {} => {}
         }
     }
 

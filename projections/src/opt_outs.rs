@@ -29,17 +29,44 @@ impl Projection for OptOuts {
     }
 
     async fn apply(&self, tx: &mut PgConnection, events: &[LogEvent]) -> Result<(), ApplyError> {
-        let mut found = Vec::new();
+        let (mut found, mut erased) = (Vec::new(), Vec::new());
         // Few of a subscriber's events are, and an import brings a million others.
-        for event in events.iter().filter(|event| event.event_type == "SubscriberOptedOut") {
-            if let SubscriberEvent::OptedOut { scope, channel, origin } =
-                streams::decode::<Subscriber>(event)?
-            {
-                found.push((event, streams::id(event)?, scope, channel, origin));
+        let is_ours = |name: &str| matches!(name, "SubscriberOptedOut" | "SubscriberErased");
+        for event in events.iter().filter(|event| is_ours(&event.event_type)) {
+            let subscriber = streams::id(event)?;
+            match streams::decode::<Subscriber>(event)? {
+                SubscriberEvent::OptedOut { scope, channel, origin } => {
+                    found.push((event, subscriber, scope, channel, origin));
+                }
+                SubscriberEvent::Erased {} => erased.push(subscriber),
+                SubscriberEvent::Added { .. }
+                | SubscriberEvent::DetailsChanged { .. }
+                | SubscriberEvent::AddressChanged { .. }
+                | SubscriberEvent::GroupJoined { .. }
+                | SubscriberEvent::GroupLeft { .. }
+                | SubscriberEvent::OptedIn { .. }
+                | SubscriberEvent::SubscriptionRequested(_)
+                | SubscriberEvent::SubscriptionConfirmed { .. } => {}
             }
         }
-        Ok(insert(tx, &found).await?)
+        insert(tx, &found).await?;
+        Ok(scrub(tx, &erased).await?)
     }
+}
+
+/// An erasure is the last event of its stream: no opt-out follows it.
+async fn scrub(tx: &mut PgConnection, erased: &[SubscriberId]) -> Result<(), sqlx::Error> {
+    if erased.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE opt_outs SET source_address = NULL, user_agent = NULL
+         WHERE subscriber_id = ANY($1) AND (source_address IS NOT NULL OR user_agent IS NOT NULL)",
+    )
+    .bind(erased)
+    .execute(tx)
+    .await
+    .map(drop)
 }
 
 type Found<'a> = (&'a LogEvent, SubscriberId, Scope, Channel, Origin);

@@ -56,10 +56,12 @@ struct Row {
     version: i64,
     address_hash: Vec<u8>,
     hash_key_id: String,
-    address: String,
+    /// None: they were erased.
+    address: Option<String>,
     name: Option<String>,
     attributes: Option<String>,
     global_opt_out: bool,
+    unconfirmed: bool,
     groups: Json<Consents>,
     #[sqlx(flatten)]
     span: Span,
@@ -96,7 +98,7 @@ fn fold(
         streams::check_follows(state.version, event)?;
         state.apply(decoded);
     }
-    let (Some(address), Some(AddressHash(hash))) = (state.address, state.address_hash) else {
+    let Some(AddressHash(hash)) = state.address_hash else {
         return Err(ApplyError::event(first, "the subscriber was never added"));
     };
     Ok(Row {
@@ -104,10 +106,11 @@ fn fold(
         version: state.version.cast_signed(),
         address_hash: hash.into(),
         hash_key_id: state.hash_key_id,
-        address: sealed(first, address)?,
+        address: state.address.map(|address| sealed(first, address)).transpose()?,
         name: state.name.map(|name| sealed(first, name)).transpose()?,
         attributes: state.attributes.map(|attributes| sealed(first, attributes)).transpose()?,
         global_opt_out: state.global_opt_out,
+        unconfirmed: state.unconfirmed,
         groups: Json(state.groups),
         span,
     })
@@ -116,13 +119,18 @@ fn fold(
 fn state_of(row: Row) -> State {
     State {
         version: row.version.cast_unsigned(),
-        address: Some(Personal::Sealed(row.address)),
+        address: row.address.map(Personal::Sealed),
         address_hash: row.address_hash.try_into().ok().map(AddressHash),
         hash_key_id: row.hash_key_id,
         name: row.name.map(Personal::Sealed),
         attributes: row.attributes.map(Personal::Sealed),
         global_opt_out: row.global_opt_out,
+        unconfirmed: row.unconfirmed,
         groups: row.groups.0,
+        // Nothing that a later event does to the row depends on these.
+        requests: BTreeMap::new(),
+        opted_out: None,
+        unwanted: false,
     }
 }
 
@@ -137,23 +145,24 @@ fn sealed(event: &LogEvent, value: Personal) -> Result<String, ApplyError> {
 async fn store(tx: &mut PgConnection, rows: Vec<Row>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO subscribers (id, version, address_hash, hash_key_id, address, name, attributes,
-             global_opt_out, groups, created_position, created_at, changed_at)
+             global_opt_out, unconfirmed, groups, created_position, created_at, changed_at)
          SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[],
-             $8::boolean[], $9::jsonb[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])
+             $8::boolean[], $9::boolean[], $10::jsonb[], $11::bigint[], $12::timestamptz[], $13::timestamptz[])
          ON CONFLICT (id) DO UPDATE SET
              version = excluded.version, address_hash = excluded.address_hash, hash_key_id = excluded.hash_key_id,
              address = excluded.address, name = excluded.name, attributes = excluded.attributes,
-             global_opt_out = excluded.global_opt_out, groups = excluded.groups,
-             changed_at = excluded.changed_at",
+             global_opt_out = excluded.global_opt_out, unconfirmed = excluded.unconfirmed,
+             groups = excluded.groups, changed_at = excluded.changed_at",
     )
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| &row.address_hash[..]).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| &row.hash_key_id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| &row.address).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.address.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.name.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.attributes.as_deref()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.global_opt_out).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.unconfirmed).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| &row.groups).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.span.created_position).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.span.created_at).collect::<Vec<_>>())
@@ -199,14 +208,14 @@ pub struct Subscriber {
     /// Sequence of the last event.
     pub version: i64,
     pub address_hash: Vec<u8>,
-    /// Sealed.
-    pub address: String,
+    /// Sealed; none of somebody erased.
+    pub address: Option<String>,
     /// Sealed.
     pub name: Option<String>,
     /// Sealed: a JSON object of strings.
     pub attributes: Option<String>,
     pub global_opt_out: bool,
-    /// `active` or `opted_out`.
+    /// `active`, `unconfirmed`, `opted_out` or `erased`.
     pub status: String,
     pub groups: Json<Vec<Membership>>,
     pub created_position: i64,

@@ -1,7 +1,7 @@
-//! Users, API keys and the keys of access tokens, by an operator's hand.
+//! Users, API keys, and the keys of access tokens and links, by an operator's hand.
 
 use crate::config::Config;
-use crate::serve::commands;
+use crate::serve::{LINK_KEYS, commands};
 use anyhow::{Context as _, bail, ensure};
 use commands::{Context, NewApiKey, NewUser, Password};
 use domain::EmailAddress;
@@ -120,9 +120,16 @@ fn parse_scopes(words: &[String]) -> anyhow::Result<Vec<Scope>> {
     }
 }
 
-pub async fn rotate(config: Config) -> anyhow::Result<()> {
+pub async fn rotate(config: Config, links: bool) -> anyhow::Result<()> {
     let store = commands(&config).await?.store;
-    let kid = service_keys::rotate(&store.pool, &store.master, api::ACCESS_KEYS).await?;
-    println!("made {kid}; it signs a minute from now");
+    let (purpose, when) = match links {
+        true => (
+            LINK_KEYS,
+            "once processes were started anew: first those that answer REST, then those that send",
+        ),
+        false => (api::ACCESS_KEYS, "a minute from now"),
+    };
+    let kid = service_keys::rotate(&store.pool, &store.master, purpose).await?;
+    println!("made {kid}; it signs {when}");
     Ok(())
 }

@@ -97,6 +97,8 @@ pub struct Api {
     /// Empty: our own page.
     pub password_reset_url: String,
     pub invitation_url: String,
+    /// Empty: not recorded.
+    pub consent_wording: String,
     /// OpenID providers by name.
     #[serde(default)]
     pub oauth: BTreeMap<String, OAuth>,
@@ -254,6 +256,10 @@ impl Config {
                 "api.{name} must begin with https:// or http://, and have no fragment"
             );
         }
+        ensure!(
+            self.api.consent_wording.len() <= 100 && !self.api.consent_wording.contains(char::is_control),
+            "api.consent_wording has at most 100 bytes in one line"
+        );
         ensure!(self.api.drain_seconds <= 20, "api.drain_seconds must be 0 to 20");
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
         ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
@@ -306,6 +312,10 @@ impl Config {
 
     pub fn postal_address(&self) -> Option<String> {
         Some(self.send.postal_address.trim().to_owned()).filter(|address| !address.is_empty())
+    }
+
+    pub fn consent_wording(&self) -> Option<String> {
+        Some(self.api.consent_wording.trim().to_owned()).filter(|version| !version.is_empty())
     }
 
     pub fn timing(&self) -> commands::Timing {

@@ -97,3 +97,52 @@ async fn signal() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    const TIME: Duration = Duration::from_secs(10);
+
+    /// A sender that returned, say, while all else goes on: a process that only looks alive.
+    #[tokio::test]
+    async fn a_part_that_ends_by_itself_ends_the_process_with_an_error() {
+        for is_front in [true, false] {
+            let (mut running, order) = (Running::default(), Arc::new(Mutex::new(Vec::new())));
+            let noted = |name: &'static str, until: CancellationToken| {
+                let order = order.clone();
+                async move {
+                    until.cancelled().await;
+                    order.lock().unwrap().push(name);
+                    Ok(())
+                }
+            };
+            let Ends { claims, answers, base } = running.ends.clone();
+            running.base("projector", noted("projector", base));
+            running.front("api", noted("api", answers));
+            running.front("sender", noted("sender", claims));
+            let ends = async { Ok(()) };
+            match is_front {
+                true => running.front("scheduler", ends),
+                false => running.base("scheduler", ends),
+            }
+            let ended = tokio::time::timeout(TIME, running.until_the_end(TIME)).await.unwrap();
+            assert_eq!(ended.unwrap_err().to_string(), "scheduler ended by itself");
+            let order = order.lock().unwrap();
+            assert_eq!((order.len(), order.last()), (3, Some(&"projector")), "{order:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fails_or_dies_says_which_and_not_what_it_held() {
+        let mut failing = Running::default();
+        failing.front("relay", async { anyhow::bail!("no broker") });
+        let error = failing.until_the_end(Duration::ZERO).await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "relay ended: no broker");
+        let mut dying = Running::default();
+        dying.base("relay", async { panic!("ana@example.com") });
+        let error = dying.until_the_end(Duration::ZERO).await.unwrap_err();
+        assert!(!format!("{error:#} {error:?}").contains("ana@"), "{error:?}");
+    }
+}

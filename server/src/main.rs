@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod demo;
 mod ending;
+mod erase;
 mod import;
 mod media_setup;
 mod metrics;
@@ -45,6 +46,8 @@ enum Command {
     Migrate,
     /// Import a CSV of subscribers into a group.
     Import(import::ImportArgs),
+    /// Erase a subscriber, for ever.
+    Erase(erase::EraseArgs),
     /// Fill a read model again from the log.
     Rebuild(operate::RebuildArgs),
     /// Events that a read model could not apply.
@@ -62,7 +65,7 @@ enum Command {
         #[command(subcommand)]
         command: check::Command,
     },
-    /// The master key, outside the database, and those that sign access tokens.
+    /// The master key, outside the database, and those that sign access tokens and links.
     Keys {
         #[command(subcommand)]
         command: operate::Keys,
@@ -115,7 +118,9 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         Command::Keys { command: operate::Keys::Generate { file, demonstration } } => {
             operate::generate(&file, demonstration)
         }
-        Command::Keys { command: operate::Keys::Rotate } => runtime.block_on(accounts::rotate(config()?)),
+        Command::Keys { command: operate::Keys::Rotate { links } } => {
+            runtime.block_on(accounts::rotate(config()?, links))
+        }
         Command::User { command } => runtime.block_on(accounts::user(config()?, command)),
         Command::Media { command } => runtime.block_on(media_setup::run(config()?, command)),
         Command::ApiKey { command } => runtime.block_on(accounts::api_key(config()?, command)),
@@ -129,6 +134,7 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         }
         Command::Migrate => runtime.block_on(operate::migrate(config()?)),
         Command::Import(args) => runtime.block_on(import::run(config()?, args)),
+        Command::Erase(args) => runtime.block_on(erase::run(config()?, args)),
         Command::Rebuild(args) => runtime.block_on(operate::rebuild(config()?, args)),
         Command::Kafka { command: operate::Kafka::Check } => {
             runtime.block_on(operate::check_kafka(config()?))

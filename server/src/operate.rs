@@ -49,7 +49,12 @@ pub enum Keys {
         demonstration: bool,
     },
     /// Make a new key for access tokens. It signs a minute from now; the old one verifies until its last token is over.
-    Rotate,
+    Rotate {
+        /// For the links of mails instead. Processes take it up when they start anew: first those that answer REST, then those
+        /// that send. Links from before work on.
+        #[arg(long)]
+        links: bool,
+    },
 }
 
 pub fn generate(file: &Path, demonstration: bool) -> anyhow::Result<()> {

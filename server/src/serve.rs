@@ -28,7 +28,7 @@ use workers::sender::{Mailers, Sender, SenderSettings};
 
 /// Of a process beside its connections to clients: to databases, brokers and mail servers, and mails that are written.
 const OTHER_FILES: usize = 1_024;
-const LINK_KEYS: &str = "preference";
+pub const LINK_KEYS: &str = "preference";
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
@@ -289,6 +289,7 @@ fn router(
         media,
         config: api::ApiConfig {
             postal_address: config.postal_address(),
+            consent_wording: config.consent_wording(),
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
             trusted_proxies: config.api.trusted_proxies.clone(),

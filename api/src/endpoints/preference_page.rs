@@ -48,7 +48,7 @@ async fn page(State(app): State<App>, reader: Reader, headers: HeaderMap, uri: U
 /// What the page shows. An old link shows nobody's address and no groups.
 async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
     let loaded = Loaded::of(app, reader.claims.subscriber).await?;
-    let is_trusted = loaded.trusts(reader);
+    let is_trusted = loaded.may_return(reader);
     let masked = match is_trusted {
         true => Some(loaded.email_masked(app, reader.claims.subscriber).await?),
         false => None,
@@ -144,7 +144,7 @@ pub(super) async fn pressed(
             left.map(|done| (done, ""))
         }
         Action::Save(_) | Action::Return => match Loaded::of(app, reader.claims.subscriber).await {
-            Ok(loaded) if !loaded.trusts(&reader) => {
+            Ok(loaded) if !loaded.may_return(&reader) => {
                 return pages::old_link(words, ApiError::Unauthorized("the link can only opt out"));
             }
             Ok(loaded) => choose(app, &context, reader, &loaded, action).await,
@@ -202,7 +202,7 @@ fn said(uri: &Uri) -> Option<&'static str> {
 }
 
 /// By `Origin`, which browsers send with every form; by `Referer` where there is none.
-fn is_from_our_page(app: &App, headers: &HeaderMap) -> bool {
+pub(super) fn is_from_our_page(app: &App, headers: &HeaderMap) -> bool {
     let source = headers.get(header::ORIGIN).or_else(|| headers.get(header::REFERER));
     source.and_then(|value| value.to_str().ok()).is_some_and(|url| app.config.public_url.is_same_origin(url))
 }

@@ -84,6 +84,11 @@ impl Loaded {
         reader.is_trusted(self.address_since)
     }
 
+    /// Whether it may opt in again: no old mail brings back who was erased.
+    pub fn may_return(&self, reader: &Reader) -> bool {
+        self.trusts(reader) && !self.subscriber.is_erased()
+    }
+
     /// Empty once the person was erased.
     pub async fn email_masked(&self, app: &App, id: SubscriberId) -> Result<String, ApiError> {
         let Some(address) = &self.subscriber.address else { return Ok(String::new()) };

@@ -12,7 +12,8 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::access;
 use domain::consent::{Channel, Consent, Origin, Scope};
-use domain::subscriber::SubscriberEvent;
+use domain::subscriber::{SubscriberEvent, SubscriptionRequest};
+use domain::visit::Visit;
 use domain::{Personal, SubscriberId};
 use projections::subscriber_history::{self, Entry, Mail, Said, Step};
 use projections::{Recipients, Slice};
@@ -61,6 +62,7 @@ struct HistoryItem {
     consent_source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wording_version: Option<String>,
+    /// When a consent was given, or asked for, where that is not when it was recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     given_at: Option<DateTime<Utc>>,
     /// The network address that a consent or a choice came from.
@@ -73,6 +75,7 @@ struct HistoryItem {
     /// Of a mail: its campaign.
     #[serde(skip_serializing_if = "Option::is_none")]
     campaign_id: Option<Uuid>,
+    /// Of a double opt-in: the mail that asks, in the request and in its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     dispatch_id: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +87,7 @@ struct HistoryItem {
     mail: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// The position of the consent that allows the mail.
+    /// The position of the consent that allows the mail; mails outside campaigns need none.
     #[serde(skip_serializing_if = "Option::is_none")]
     authorized_by: Option<i64>,
 }
@@ -126,7 +129,7 @@ impl HistoryItem {
                 self.address = reveal.open("address", Some(address))?;
                 self.tell_of_consent(reveal, consent)
             }
-            SubscriberEvent::DetailsChanged { .. } => Ok(()),
+            SubscriberEvent::DetailsChanged { .. } | SubscriberEvent::Erased {} => Ok(()),
             SubscriberEvent::AddressChanged { address, .. } => {
                 self.address = reveal.open("address", Some(address))?;
                 Ok(())
@@ -151,7 +154,28 @@ impl HistoryItem {
                 self.groups = Some(groups.into_iter().chain(restored).collect());
                 self.tell_of_origin(reveal, origin)
             }
+            SubscriberEvent::SubscriptionRequested(request) => self.tell_of_request(reveal, request),
+            SubscriberEvent::SubscriptionConfirmed { request, groups, wording_version, visit, .. } => {
+                (self.dispatch_id, self.groups) = (Some(request), Some(groups));
+                self.wording_version = wording_version;
+                self.tell_of_visit(reveal, visit)
+            }
         }
+    }
+
+    fn tell_of_request(&mut self, reveal: &Reveal<'_>, request: SubscriptionRequest) -> Result<(), ApiError> {
+        (self.dispatch_id, self.groups) = (Some(request.request), Some(request.groups));
+        self.address = reveal.open("address", Some(request.address))?;
+        self.consent_source = Some(request.source);
+        self.wording_version = request.wording_version;
+        self.given_at = Some(request.requested_at);
+        self.tell_of_visit(reveal, request.visit)
+    }
+
+    fn tell_of_visit(&mut self, reveal: &Reveal<'_>, visit: Visit) -> Result<(), ApiError> {
+        self.source_address = reveal.open("source_address", visit.source_address)?;
+        self.user_agent = reveal.open("user_agent", visit.user_agent)?;
+        Ok(())
     }
 
     fn tell_of_consent(&mut self, reveal: &Reveal<'_>, consent: Consent) -> Result<(), ApiError> {
@@ -164,19 +188,20 @@ impl HistoryItem {
 
     fn tell_of_origin(&mut self, reveal: &Reveal<'_>, origin: Origin) -> Result<(), ApiError> {
         (self.campaign_id, self.dispatch_id) = (origin.campaign_id, origin.dispatch_id);
-        self.source_address = reveal.open("source_address", origin.source_address)?;
-        self.user_agent = reveal.open("user_agent", origin.user_agent)?;
-        Ok(())
+        self.tell_of_visit(
+            reveal,
+            Visit { source_address: origin.source_address, user_agent: origin.user_agent },
+        )
     }
 
     fn tell_of_mail(&mut self, mail: Mail) {
-        self.campaign_id = Some(mail.campaign_id);
+        self.campaign_id = mail.campaign_id;
         self.dispatch_id = Some(mail.dispatch_id);
         self.permit_id = mail.permit_id;
         let word = match mail.step {
             Step::Planned => "planned",
             Step::Authorized(consent) => {
-                self.authorized_by = Some(consent);
+                self.authorized_by = consent;
                 "authorized"
             }
             Step::Suppressed(reason) => {
@@ -200,8 +225,8 @@ impl HistoryItem {
 
 /// Show one person's history
 ///
-/// Every consent and its end, and every step of every campaign's mail to them. Test mails go to addresses and not to
-/// people, and are not among them. 500 events a page where no limit is given.
+/// Every consent and its end, and every step of every mail to them: of campaigns, of a double opt-in, and of the confirmation
+/// of an opt-out. Test mails go to addresses and not to people, and are not among them. 500 events a page where no limit is given.
 #[utoipa::path(get, path = "/audit/subscribers/{id}", tag = "audit", params(("id" = Uuid, Path), PageParams),
     responses((status = 200, description = "Oldest first.", body = List<HistoryItem>)))]
 async fn list(

@@ -1,7 +1,7 @@
 //! Subscribers: readers, their groups and their consent.
 
 use crate::access::{Access, Routes};
-use crate::body::{Call, Input};
+use crate::body::{Bare, Call, Input};
 use crate::context::once;
 use crate::input::fields::Fields;
 use crate::input::params::{Ids, Params, given, id, slice, word};
@@ -39,6 +39,7 @@ pub(super) fn routes(app: &App) -> Routes {
         .query(Access::Scope(Scope::SubscribersRead), routes!(list))
         .query(Access::Scope(Scope::SubscribersRead), routes!(get))
         .command(Access::Scope(Scope::SubscribersWrite), routes!(change))
+        .command(Access::Scope(Scope::SubscribersWrite), routes!(erase))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -147,7 +148,7 @@ impl SubscriberView {
         let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
         Ok(Self {
             subscriber_id: row.id,
-            email: open("address", Some(row.address))?.unwrap_or_default(),
+            email: open("address", row.address)?.unwrap_or_default(),
             name: open("name", row.name)?.filter(|name| !name.is_empty()),
             attributes: attributes.map_err(|_| StoreError::Format("attributes".into()))?.unwrap_or_default(),
             status: row.status,
@@ -269,4 +270,29 @@ async fn change(
         false => None,
     };
     Ok(respond::changed(&done, now, ("subscriber_id", id)))
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
+struct SubscriberErased {
+    subscriber_id: Uuid,
+    #[schema(example = "erased")]
+    status: String,
+}
+
+/// Erase a subscriber
+///
+/// For ever. They are opted out of everything, so that when this is answered no mail to them starts on its way any more,
+/// and the key of their personal data is destroyed. Mails in the outbox and cells of rejected rows are emptied right
+/// after, by a sender. Their addresses stay suppressed: whoever imports one finds it `kept_opted_out`. Of what happened to
+/// them times, kinds and actors stay. Erasing them again changes nothing.
+#[utoipa::path(post, path = "/subscribers/{id}/erase", tag = "subscribers", params(("id" = Uuid, Path)),
+    responses((status = 202, description = "They are erased.", body = SubscriberErased)))]
+async fn erase(
+    State(app): State<App>,
+    Ids(id): Ids<SubscriberId>,
+    Bare(context): Bare,
+) -> Result<Response, ApiError> {
+    // Not `once`: a repeat waits as the first call did.
+    Ok(respond::accepted(app.commands.erase_subscriber(&context, id).await?))
 }

@@ -64,6 +64,7 @@ struct DispatchView {
 
 #[derive(Serialize, ToSchema)]
 struct DispatchRecipient {
+    /// Empty once one of the test's recipients was erased.
     address: String,
     /// `pending`, `accepted`, `suppressed`, `rejected` or `unknown`
     #[schema(example = "accepted")]
@@ -124,6 +125,10 @@ async fn get(
 
 async fn addresses(app: &App, id: DispatchId, mail: &TestMail) -> Result<Vec<String>, ApiError> {
     let opened = Opener::of(app, &[id]).await?.open(id, "addresses", &mail.addresses)?;
+    if opened.is_empty() {
+        // One of them was erased, and with them the addresses of all.
+        return Ok(vec![String::new(); mail.address_hashes.len()]);
+    }
     Ok(serde_json::from_str(&opened).map_err(|_| StoreError::Format("addresses of a test".into()))?)
 }
 

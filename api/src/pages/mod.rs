@@ -2,6 +2,7 @@
 //! cookie, are not cached, and leave no token in a referrer.
 
 pub(crate) mod account;
+pub(crate) mod subscription;
 mod words;
 
 use crate::problem::ApiError;

@@ -47,6 +47,11 @@ impl Words {
         ALL.iter().find(fits).unwrap_or(&ALL[0])
     }
 
+    #[cfg(test)]
+    pub fn all() -> &'static [Self] {
+        &ALL
+    }
+
     /// The language's tag (BCP 47).
     pub fn tag(&self) -> &'static str {
         self.tag

@@ -2,7 +2,7 @@
 
 use domain::access::Role;
 use domain::{SessionId, UserId};
-use eventstore::{StoreError, clock, ids};
+use eventstore::{StoreError, ids};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
@@ -79,21 +79,33 @@ pub(super) fn sign(
 
 /// An algorithm that the library does not know, `none` among them, is a header that it cannot read.
 pub(super) fn header(token: &str) -> Result<Header, TokenError> {
-    match token.len() <= TOKEN_MAX_BYTES {
-        true => decode_header(token).map_err(|_| TokenError::Malformed),
-        false => Err(TokenError::TooLong),
+    decode_header(token).map_err(|_| TokenError::Malformed)
+}
+
+/// What a token says that was found good. Time goes on: ask it each time.
+#[derive(Clone)]
+pub(super) struct Verified {
+    claims: AccessClaims,
+    exp: i64,
+}
+
+impl Verified {
+    pub fn claims(&self, now: i64) -> Result<AccessClaims, TokenError> {
+        match now <= self.exp.saturating_add(LEEWAY_SECONDS) {
+            true => Ok(self.claims.clone()),
+            false => Err(TokenError::Time),
+        }
     }
 }
 
 /// Every claim has to be there: what is absent cannot be read.
-pub(super) fn verify(token: &str, key: &DecodingKey, issuer: &str) -> Result<AccessClaims, TokenError> {
+pub(super) fn verify(token: &str, key: &DecodingKey, issuer: &str, now: i64) -> Result<Verified, TokenError> {
     let decoded = decode::<Claims>(token, key, &validation(issuer)).map_err(|error| reason(error.kind()))?;
-    let claims = decoded.claims;
-    let latest = clock::now().timestamp() + LEEWAY_SECONDS;
-    if claims.iat > latest || claims.exp > claims.iat.saturating_add(LIFE_SECONDS) {
+    let Claims { sub: user, sid: session, roles, iat, exp, .. } = decoded.claims;
+    if iat > now + LEEWAY_SECONDS || exp > iat.saturating_add(LIFE_SECONDS) {
         return Err(TokenError::Time);
     }
-    Ok(AccessClaims { user: claims.sub, session: claims.sid, roles: claims.roles })
+    Ok(Verified { claims: AccessClaims { user, session, roles }, exp })
 }
 
 fn validation(issuer: &str) -> Validation {

@@ -1,13 +1,15 @@
 //! Which of the stored keys sign, verify and are published, by their age alone: so all processes agree, and a rotation
 //! fails no request. A new key is published before it signs, and an old one verifies until its last token is over.
 
-use super::claims::{self, AccessClaims, LIFE_SECONDS, TokenError};
+use super::claims::{self, AccessClaims, LIFE_SECONDS, TokenError, Verified};
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine};
 use eventstore::StoreError;
 use eventstore::keys::KeyError;
 use eventstore::service_keys::ServiceKey;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use moka::sync::Cache;
 use serde::Serialize;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -47,10 +49,16 @@ struct Key {
     jwk: Jwk,
 }
 
+/// Tokens of one ring that were verified and are not verified again: some 300 bytes each.
+const VERIFIED_MAX: u64 = 10_000;
+
 /// Keys that verify, newest first, and which of them signs.
 pub(super) struct Ring {
     keys: Vec<Key>,
     signer: usize,
+    /// By SHA-256: whoever reads this memory finds no token. Keys that are loaded anew begin with none, so what a key's end
+    /// takes away is not kept here.
+    verified: Cache<[u8; SHA256_OUTPUT_LEN], Verified>,
 }
 
 impl Ring {
@@ -61,7 +69,7 @@ impl Ring {
         let keys = stored.into_iter().take(count).map(Key::new).collect::<Result<Vec<_>, _>>()?;
         match keys.is_empty() {
             true => Err(KeyError::Destroyed.into()),
-            false => Ok(Self { keys, signer }),
+            false => Ok(Self { keys, signer, verified: Cache::new(VERIFIED_MAX) }),
         }
     }
 
@@ -70,19 +78,38 @@ impl Ring {
         claims::sign(&key.header, &key.encoding, issuer, claims, now)
     }
 
-    pub fn verify(&self, issuer: &str, token: &str) -> Result<AccessClaims, TokenError> {
+    /// A client sends its token with each request, and a signature takes longer to check than most queries.
+    pub fn verify(&self, issuer: &str, token: &str, now: i64) -> Result<AccessClaims, TokenError> {
+        let hash = sha256(token)?;
+        if let Some(verified) = self.verified.get(&hash) {
+            return verified.claims(now);
+        }
+        let verified = self.verify_anew(issuer, token, now)?;
+        self.verified.insert(hash, verified.clone());
+        verified.claims(now)
+    }
+
+    fn verify_anew(&self, issuer: &str, token: &str, now: i64) -> Result<Verified, TokenError> {
         let header = claims::header(token)?;
         let key = self.keys.iter().find(|key| key.header.kid == header.kid).ok_or(TokenError::UnknownKey)?;
         // The whole header, so that nothing in it (`alg`, `typ`, `crit`, `jku`, `jwk`, `x5u`, …) is ever of consequence.
         if header != key.header {
             return Err(TokenError::WrongKind);
         }
-        claims::verify(token, &key.decoding, issuer)
+        claims::verify(token, &key.decoding, issuer, now)
     }
 
     pub fn jwks(&self) -> Vec<Jwk> {
         self.keys.iter().map(|key| key.jwk.clone()).collect()
     }
+}
+
+fn sha256(token: &str) -> Result<[u8; SHA256_OUTPUT_LEN], TokenError> {
+    // What is too long is not even hashed.
+    if token.len() > claims::TOKEN_MAX_BYTES {
+        return Err(TokenError::TooLong);
+    }
+    digest(&SHA256, token.as_bytes()).as_ref().try_into().map_err(|_| TokenError::Malformed)
 }
 
 /// Of keys by age, newest first: which one signs, and how many of the newest verify.

@@ -67,14 +67,30 @@ fn signed(header: &Value, claims: &Value) -> String {
 }
 
 fn verify(header: &Value, claims: &Value) -> Result<AccessClaims, TokenError> {
-    ring().verify(ISSUER, &signed(header, claims))
+    ring().verify(ISSUER, &signed(header, claims), now())
 }
 
 #[test]
 fn what_is_signed_is_read_again() {
     let token = ring().sign(ISSUER, &claims(), now()).unwrap();
-    assert_eq!(ring().verify(ISSUER, &token).unwrap(), claims());
+    assert_eq!(ring().verify(ISSUER, &token, now()).unwrap(), claims());
     assert!(token.len() < 600, "{}", token.len());
+}
+
+/// What was verified is kept for the next request: its time is asked each time, and nothing passes for it.
+#[test]
+fn a_token_that_is_known_ends_all_the_same() {
+    let (ring, now) = (ring(), now());
+    let token = ring.sign(ISSUER, &claims(), now).unwrap();
+    let known = || ring.verify(ISSUER, &token, now);
+    assert_eq!((known().unwrap(), known().unwrap()), (claims(), claims()));
+    let last = now + LIFE_SECONDS + 5;
+    assert_eq!(ring.verify(ISSUER, &token, last).unwrap(), claims());
+    assert!(matches!(ring.verify(ISSUER, &token, last + 1), Err(TokenError::Time)));
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let other = format!("{signed}.{}", signature.chars().rev().collect::<String>());
+    assert!(ring.verify(ISSUER, &other, now).is_err());
+    assert!(ring.verify(ISSUER, &other, now).is_err(), "what was refused is not kept");
 }
 
 #[test]
@@ -102,7 +118,7 @@ fn no_algorithm_but_ours_passes() {
         let token = signed(&with(header_json(), "alg", alg.clone()), &claims_json());
         let message = token.rsplit_once('.').unwrap().0;
         for token in [token.clone(), format!("{message}."), message.to_owned()] {
-            assert!(ring().verify(ISSUER, &token).is_err(), "{alg}");
+            assert!(ring().verify(ISSUER, &token, now()).is_err(), "{alg}");
         }
     }
 }
@@ -129,7 +145,7 @@ fn good_signatures_of_other_algorithms_are_none() {
         for header in [plain, brought, fetched] {
             let message = message(&header, &claims_json());
             let token = format!("{message}.{}", BASE64.encode(sign(message.as_bytes())));
-            assert!(matches!(ring().verify(ISSUER, &token), Err(TokenError::WrongKind)), "{header}");
+            assert!(matches!(ring().verify(ISSUER, &token, now()), Err(TokenError::WrongKind)), "{header}");
         }
     };
     refused("ES256", &by_es256);
@@ -146,7 +162,7 @@ fn the_public_key_is_no_secret_of_hs256() {
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &public);
     let tag = aws_lc_rs::hmac::sign(&secret, message.as_bytes());
     let token = format!("{message}.{}", BASE64.encode(tag.as_ref()));
-    assert!(matches!(ring().verify(ISSUER, &token), Err(TokenError::WrongKind)));
+    assert!(matches!(ring().verify(ISSUER, &token, now()), Err(TokenError::WrongKind)));
 }
 
 #[test]
@@ -210,13 +226,13 @@ fn clocks_may_differ_by_five_seconds() {
 fn a_changed_or_foreign_token_is_refused() {
     let token = ring().sign(ISSUER, &claims(), now()).unwrap();
     let foreign = Ring::new(vec![key("access-1", 8, 1_000)]).unwrap();
-    assert!(matches!(foreign.verify(ISSUER, &token), Err(TokenError::Signature)));
+    assert!(matches!(foreign.verify(ISSUER, &token, now()), Err(TokenError::Signature)));
     let (message, signature) = token.rsplit_once('.').unwrap();
     let admin = BASE64.encode(with(claims_json(), "roles", json!(["admin"])).to_string());
     let forged = format!("{}.{admin}.{signature}", message.split_once('.').unwrap().0);
-    assert!(matches!(ring().verify(ISSUER, &forged), Err(TokenError::Signature)));
+    assert!(matches!(ring().verify(ISSUER, &forged, now()), Err(TokenError::Signature)));
     for nonsense in ["", ".", "..", "a.b.c", message, &"x".repeat(5_000)] {
-        assert!(ring().verify(ISSUER, nonsense).is_err());
+        assert!(ring().verify(ISSUER, nonsense, now()).is_err());
     }
 }
 
@@ -228,11 +244,11 @@ fn a_rotation_fails_no_token() {
     let at_last = Ring::new(vec![key("access-2", 8, 800), old()]).unwrap();
     let (by_old, by_new) =
         (during.sign(ISSUER, &claims(), now()).unwrap(), later.sign(ISSUER, &claims(), now()).unwrap());
-    assert!(ring().verify(ISSUER, &by_old).is_ok(), "the new key does not sign yet");
+    assert!(ring().verify(ISSUER, &by_old, now()).is_ok(), "the new key does not sign yet");
     for ring in [&during, &later] {
-        assert!(ring.verify(ISSUER, &by_old).is_ok() && ring.verify(ISSUER, &by_new).is_ok());
+        assert!(ring.verify(ISSUER, &by_old, now()).is_ok() && ring.verify(ISSUER, &by_new, now()).is_ok());
         assert_eq!(ring.jwks().len(), 2);
     }
-    assert!(matches!(at_last.verify(ISSUER, &by_old), Err(TokenError::UnknownKey)));
-    assert!(at_last.verify(ISSUER, &by_new).is_ok());
+    assert!(matches!(at_last.verify(ISSUER, &by_old, now()), Err(TokenError::UnknownKey)));
+    assert!(at_last.verify(ISSUER, &by_new, now()).is_ok());
 }

@@ -3,6 +3,7 @@
 //! A new kind of token goes into [`Kind`], a new place that takes one into [`PLACES`]: every pair is tried.
 
 use crate::account_links::send_mail;
+use crate::subscriptions;
 use crate::support::{Call, PASSWORD, TestApp};
 use commands::{Context, NewUser};
 use domain::EmailAddress;
@@ -20,11 +21,13 @@ enum Kind {
     Preference,
     Reset,
     Invitation,
+    /// Of the mail of a double opt-in.
+    Subscription,
 }
 
-use Kind::{Access, ApiKey, Invitation, Preference, Refresh, Reset};
+use Kind::{Access, ApiKey, Invitation, Preference, Refresh, Reset, Subscription};
 
-const KINDS: [Kind; 6] = [Access, Refresh, ApiKey, Preference, Reset, Invitation];
+const KINDS: [Kind; 7] = [Access, Refresh, ApiKey, Preference, Reset, Invitation, Subscription];
 
 impl Kind {
     /// A good one, made for one use.
@@ -38,13 +41,14 @@ impl Kind {
             Preference => app.token(reader, Some(group)),
             Reset => reset(app).await,
             Invitation => invitation(app).await,
+            Subscription => subscription(app, group).await,
         }
     }
 }
 
 async fn reset(app: &TestApp) -> String {
     // However many a test needs.
-    sqlx::query("UPDATE account_mails SET requested_at = requested_at - interval '2 days'")
+    sqlx::query("UPDATE reset_requests SET requested_at = requested_at - interval '2 days'")
         .execute(&app.pool)
         .await
         .unwrap();
@@ -58,6 +62,13 @@ async fn invitation(app: &TestApp) -> String {
     let new = NewUser { email, roles: vec![Role::Analyst], password: None };
     app.commands.add_user(&Context::system("test"), new).await.unwrap();
     send_mail(app, AccountMailKind::Invitation).await.unwrap()
+}
+
+async fn subscription(app: &TestApp, group: uuid::Uuid) -> String {
+    let email = format!("{}@example.com", eventstore::ids::new_id());
+    let body = json!({ "email": email, "groups": [group] });
+    app.post("/subscriptions").anonymous().json(body).send().await.ok(202);
+    subscriptions::send_mail(app).await.unwrap()
 }
 
 fn choose(app: &TestApp, path: &str, token: &str) -> Call {
@@ -136,6 +147,16 @@ const PLACES: &[Place] = &[
             let call = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
             call.form("List-Unsubscribe=One-Click")
         },
+    },
+    Place {
+        what: "the page of a subscription",
+        takes: &[Subscription],
+        call: |app, token| app.get(&format!("/subscriptions/confirm?token={token}")).anonymous(),
+    },
+    Place {
+        what: "confirming a subscription",
+        takes: &[Subscription],
+        call: |app, token| app.post("/subscriptions/confirm").anonymous().json(json!({ "token": token })),
     },
 ];
 

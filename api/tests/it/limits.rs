@@ -345,7 +345,23 @@ async fn auditors_see_how_many_there_were(pool: PgPool) {
     assert_eq!((&event["source_address"], &event["actor"]), (&json!(HOME), &json!("system:sign-in")));
 }
 
-/// Each is a mail, perhaps, and events for ever; nobody's take the place of others' passwords.
+/// Sign-ins at providers are counted apart: whoever fills one count leaves the other.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn sign_ins_at_providers_are_limited_and_keep_nobody_from_signing_in(pool: PgPool) {
+    let app = limited(pool, |config| config.limits.passwords_per_address_and_minute = of(2)).await;
+    app.user(ANA, &[Role::Marketer]).await;
+    let at_provider = || {
+        let body = json!({ "provider": "none", "code": "x", "state": "x" });
+        app.post("/auth/login").anonymous().from(HOME).json(body).send()
+    };
+    for _ in 0..2 {
+        assert_ne!(at_provider().await.status, 429);
+    }
+    too_many(&at_provider().await);
+    login(&app, HOME, PASSWORD).send().await.tokens();
+}
+
+/// Each is a row, and a mail perhaps; nobody's take the place of others' passwords.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn resets_are_limited_by_the_address_and_keep_nobody_from_signing_in(pool: PgPool) {
     let app = limited(pool, |config| {

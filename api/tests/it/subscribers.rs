@@ -103,25 +103,3 @@ async fn an_opt_out_shows(pool: PgPool) {
     let listed = app.get("/subscribers?status=opted_out").position(&done.position()).send().await.json();
     assert_eq!(listed["items"][0]["subscriber_id"], json!(ana));
 }
-
-#[sqlx::test(migrator = "eventstore::MIGRATOR")]
-async fn an_erased_persons_fields_are_empty(pool: PgPool) {
-    let app = TestApp::new(pool).await;
-    let new = json!({ "email": "ana@example.com", "name": "Ana", "attributes": { "city": "Cork" },
-        "consent": { "source": "test" } });
-    let added = app.post("/subscribers").json(new).send().await.ok(201);
-    let id = added.id("subscriber_id");
-    sqlx::query("UPDATE subject_keys SET wrapped_key = NULL, destroyed_at = now() WHERE subject_id = $1")
-        .bind(id)
-        .execute(&app.pool)
-        .await
-        .unwrap();
-    let shown =
-        app.get(&format!("/subscribers/{id}")).position(&added.position()).send().await.ok(200).json();
-    assert_eq!(
-        (&shown["email"], &shown["name"], &shown["attributes"]),
-        (&json!(""), &json!(null), &json!({}))
-    );
-    let preferences = app.get("/preferences").bearer(&app.token(id, None)).send().await.ok(200).json();
-    assert_eq!(preferences["subscriber"]["email_masked"], "");
-}

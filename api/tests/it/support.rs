@@ -248,6 +248,7 @@ fn generous() -> Limits {
         passwords_per_account_and_minute: much,
         passwords_where_known_per_minute: much,
         resets_per_address_and_minute: much,
+        subscriptions_per_address_and_minute: much,
         passwords_per_address_at_once: 1_000,
         ..Limits::default()
     }

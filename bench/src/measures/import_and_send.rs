@@ -1,7 +1,7 @@
 //! A million readers: imported, written to, and read models filled again from their events.
 
 use super::Measure;
-use crate::report::{Aim, Figure};
+use crate::report::{Aim, Figure, median};
 use crate::scene;
 use e2e::{Settings, Stack};
 use eventstore::feed;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 const READERS: usize = 1_000_000;
 const FEW: usize = 10_000;
+/// What takes a few seconds is done so often and its median told: a shared machine may do anything meanwhile.
+const ROUNDS: usize = 5;
 /// Events of one page of the log.
 const PAGE: i64 = 1_000;
 /// What takes less than this is read again.
@@ -33,9 +35,14 @@ async fn take() -> Vec<Figure> {
     let mut stack = Stack::start(settings).await;
     let api = stack.client();
     let (few, _) = scene::readers(&api, "few", FEW).await;
-    let few = scene::send(&stack, &api, &few, FEW).await;
-
-    let raw = copy(stack.pool()).await;
+    let mut sent_to_few = Vec::new();
+    let mut copied = Vec::new();
+    for _ in 0..ROUNDS {
+        sent_to_few.push(scene::send(&stack, &api, &few, FEW).await.whole());
+        scene::all_done(&stack).await;
+        copied.push(copy(stack.pool()).await);
+    }
+    let (few, raw) = (median(sent_to_few), median(copied));
     stack.process("server").forget_peak_memory();
     let (all, seconds) = scene::readers(&api, "reader", READERS).await;
     let mut figures = vec![
@@ -46,7 +53,7 @@ async fn take() -> Vec<Figure> {
     stack.process("server").forget_peak_memory();
     let timed = scene::send(&stack, &api, &all, READERS).await;
     let rate = |seconds: f64| READERS as f64 / seconds;
-    let per_reader = (timed.whole() / READERS as f64) / (few.whole() / FEW as f64);
+    let per_reader = (timed.whole() / READERS as f64) / (few / FEW as f64);
     figures.extend([
         Figure::new("freeze and send", rate(timed.whole()), "readers/s", Aim::AtLeast(10_000.0)),
         Figure::new("  freezing alone", rate(timed.freezing), "readers/s", Aim::None),

@@ -11,6 +11,7 @@ mod known_networks;
 mod password;
 mod refresh;
 mod refusals;
+mod reset_requests;
 mod sessions;
 mod sign_in;
 mod users;

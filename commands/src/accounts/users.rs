@@ -1,5 +1,5 @@
 use super::{key_of, record, roles, sealed, sealed_text, set_version, words};
-use crate::account_mails::forget_links;
+use crate::account_mails::{forget_links, may_have_another};
 use crate::accounts::sessions;
 use crate::idempotent;
 use crate::passwords::Password;
@@ -10,7 +10,7 @@ use domain::transactional::AccountMailKind;
 use domain::user::{Start, User, UserCommand, UserError};
 use domain::{AddressHash, EmailAddress, Personal, UserId};
 use eventstore::sealing::{self, SubjectKeys};
-use eventstore::{Done, StoreError, ids};
+use eventstore::{Done, StoreError, clock, ids};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -132,10 +132,11 @@ impl Commands {
         user: UserId,
         address: AddressHash,
     ) -> Result<(), CommandError> {
-        match self.queue_account_mail(tx, context, AccountMailKind::Invitation, Some(user), address).await? {
-            true => Ok(()),
-            false => Err(CommandError::forbidden("invited", "they were invited often enough for now")),
+        let kind = AccountMailKind::Invitation;
+        if !may_have_another(tx, kind, address).await? {
+            return Err(CommandError::forbidden("invited", "they were invited often enough for now"));
         }
+        self.queue_account_mail(tx, context, kind, user, address, clock::now()).await
     }
 
     /// Sends the invitation of somebody once more who has no password yet. The link of the one before is over when the

@@ -15,6 +15,7 @@ mod cancel;
 mod columns;
 mod consent;
 mod decide;
+mod erasure;
 mod header;
 mod inspect;
 mod lease;
@@ -27,6 +28,7 @@ mod start;
 mod status;
 mod worker;
 
+pub(crate) use erasure::erase_rejected;
 pub use rejected::RejectedRow;
 pub use start::{ImportRequest, ImportedStatus};
 pub use status::ImportStatus;

@@ -19,7 +19,7 @@ pub struct RejectedRow {
     pub reason: String,
 }
 
-fn place(line: i64) -> String {
+pub(super) fn place(line: i64) -> String {
     format!("rejected:{line}")
 }
 

@@ -13,15 +13,6 @@ use std::time::Duration;
 /// Of its one recipient.
 const ONLY: Index = 0;
 
-/// Why there is no mail to authorize.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmade {
-    /// The address is nobody's.
-    Nobody,
-    /// By its word.
-    Failed(&'static str),
-}
-
 impl Commands {
     /// The address of a user; none where it cannot be read any more.
     pub async fn address_of(&self, user: UserId) -> Result<Option<String>, CommandError> {
@@ -32,12 +23,13 @@ impl Commands {
     }
 
     /// One short transaction: the permit, the event, and from its commit on it is the link in this very mail that counts.
+    /// `made`: the token of the mail, or by its word why there is none.
     pub async fn authorize_account_mail(
         &self,
         lease: Lease,
         mail: Loaded<Transactional>,
         mailer: &str,
-        made: Result<&AccountToken, Unmade>,
+        made: Result<&AccountToken, &'static str>,
         hold: Duration,
     ) -> Result<Authorized<Transactional>, CommandError> {
         let mut tx = self.store.pool.begin().await?;
@@ -46,8 +38,7 @@ impl Commands {
         match made {
             Ok(token) if let_link_count(&mut tx, lease.dispatch_id, token).await? => allowed = vec![ONLY],
             Ok(_) => suppressed = refusal("superseded"),
-            Err(Unmade::Nobody) => suppressed = refusal("no_user"),
-            Err(Unmade::Failed(reason)) => rejected = refusal(reason),
+            Err(reason) => rejected = refusal(reason),
         }
         let permit = NewPermit { id: ids::new_id(), campaign: None, mailer, readers: Vec::new(), hold };
         let authorize = TransactionalCommand::Authorize {

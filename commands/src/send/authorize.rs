@@ -15,6 +15,15 @@ pub struct Candidate {
     pub address: AddressHash,
 }
 
+/// Recipients without a mail, whatever their gates say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Refused {
+    /// Suppressed, as their gates are: it is for ever.
+    pub erased: Vec<Index>,
+    /// Rejected.
+    pub unsendable: Vec<Refusal>,
+}
+
 /// How authorizing recipients of a dispatch ended; `dispatch` is the dispatch as it is by now.
 #[derive(Debug)]
 pub enum Authorized<A> {
@@ -62,7 +71,7 @@ impl Commands {
         group: GroupId,
         mailer: &str,
         candidates: &[Candidate],
-        unsendable: Vec<Refusal>,
+        refused: Refused,
         hold: Duration,
     ) -> Result<Authorized<Dispatch>, CommandError> {
         let mut tx = self.store.pool.begin().await?;
@@ -80,7 +89,9 @@ impl Commands {
             return Ok(Authorized::Stopped);
         }
         let gates = lock_gates(&mut tx, candidates, group).await?;
-        let (allowed, suppressed) = judge(candidates, &gates);
+        let (allowed, mut suppressed) = judge(candidates, &gates);
+        let erased = refused.erased.into_iter();
+        suppressed.extend(erased.map(|index| Refusal { index, reason: "erased".into() }));
         let recipients: Vec<Index> = allowed.iter().map(|(index, _)| *index).collect();
         let is_allowed = |candidate: &&Candidate| recipients.binary_search(&candidate.index).is_ok();
         let permit = NewPermit {
@@ -90,7 +101,8 @@ impl Commands {
             readers: candidates.iter().filter(is_allowed).map(|c| reader_key(c.subscriber)).collect(),
             hold,
         };
-        let authorization = Authorization { permit_id: permit.id, allowed, suppressed, rejected: unsendable };
+        let authorization =
+            Authorization { permit_id: permit.id, allowed, suppressed, rejected: refused.unsendable };
         let authorize = DispatchCommand::Authorize(authorization);
         self.conclude(tx, claim.lease, dispatch, authorize, permit, recipients).await
     }

@@ -6,10 +6,11 @@
 mod account;
 mod authorize;
 mod claim;
+mod opt_out;
 mod settle;
+mod subscription;
 mod transactional;
 
-pub use account::Unmade;
-pub use authorize::{Authorized, Candidate};
+pub use authorize::{Authorized, Candidate, Refused};
 pub use claim::{Claim, ExpiredPermit, Lease};
 pub use transactional::TestReader;

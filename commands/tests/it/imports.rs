@@ -9,5 +9,5 @@ mod idempotency;
 mod people;
 mod refused;
 mod size;
-mod support;
+pub mod support;
 mod upload;

@@ -1,4 +1,5 @@
 //! Commands on a real Postgres.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod erasure;
 mod imports;

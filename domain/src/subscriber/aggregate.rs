@@ -1,18 +1,23 @@
-use super::{NewSubscriber, SubscriberCommand, SubscriberError, SubscriberEvent};
+use super::{NewSubscriber, SubscriberCommand, SubscriberError, SubscriberEvent, SubscriptionRequest};
 use crate::consent::{Channel, Consent, Origin, Scope};
-use crate::guard::{Gate, Guard, Guarded};
-use crate::{AddressHash, GroupId, Personal, Sequence};
+use crate::guard::{Gate, Guard, Guarded, OptOutMail};
+use crate::visit::Visit;
+use crate::{AddressHash, DispatchId, GroupId, Personal, Sequence};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// Requests to subscribe that are remembered of one person; more than are good at any time.
+const REQUESTS_MAX: usize = 64;
+
 /// A person whom campaigns may reach, with the consent that allows it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Subscriber {
     /// Sequence of the last event; 0 before the first.
     pub version: Sequence,
+    /// Whoever was added has one until they are erased. Its hash stays, and keeps the address suppressed.
     pub address: Option<Personal>,
     pub address_hash: Option<AddressHash>,
     pub hash_key_id: String,
@@ -21,6 +26,28 @@ pub struct Subscriber {
     pub global_opt_out: bool,
     /// The consent in force per group by its sequence; `None` after an opt-out.
     pub groups: BTreeMap<GroupId, Option<Sequence>>,
+    /// Added by a request that nobody confirmed yet.
+    pub unconfirmed: bool,
+    /// What was requested, by the mail that asks for it, in the order of time; `None` once it was confirmed.
+    pub requests: BTreeMap<DispatchId, Option<Requested>>,
+    /// By the person's own hand, the last time.
+    pub opted_out: Option<OptedOut>,
+    /// Their provider says that mail does not reach them, or that they call it spam.
+    pub unwanted: bool,
+}
+
+/// What a request to subscribe asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Requested {
+    pub groups: Vec<GroupId>,
+    pub name: Option<Personal>,
+}
+
+/// An opt-out by its event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OptedOut {
+    pub sequence: Sequence,
+    pub scope: Scope,
 }
 
 impl Aggregate for Subscriber {
@@ -60,19 +87,37 @@ impl Aggregate for Subscriber {
             }
             SubscriberEvent::AddressChanged { address, address_hash, hash_key_id } => {
                 self.set_address(address, address_hash, hash_key_id);
+                // The links went to the address that was left.
+                self.requests.retain(|_, requested| requested.is_none());
             }
             SubscriberEvent::GroupJoined { group_id, .. } => {
+                self.unconfirmed = false;
                 self.groups.insert(group_id, consent);
             }
             SubscriberEvent::GroupLeft { group_id } => {
                 self.groups.remove(&group_id);
             }
-            SubscriberEvent::OptedOut { scope: Scope::Global, .. } => self.global_opt_out = true,
-            SubscriberEvent::OptedOut { scope: Scope::Groups(groups), .. } => {
-                self.groups.extend(groups.into_iter().map(|group| (group, None)));
-            }
+            SubscriberEvent::OptedOut { scope, channel, .. } => self.apply_opt_out(scope, channel),
             SubscriberEvent::OptedIn { ended_global, groups, .. } => {
+                self.unconfirmed = false;
+                self.unwanted &= !ended_global;
                 self.global_opt_out &= !ended_global;
+                self.groups.extend(groups.into_iter().map(|group| (group, consent)));
+            }
+            SubscriberEvent::Erased {} => {
+                (self.address, self.name, self.attributes) = (None, None, None);
+                self.groups.clear();
+                self.requests.clear();
+            }
+            SubscriberEvent::SubscriptionRequested(request) => self.apply_request(request),
+            SubscriberEvent::SubscriptionConfirmed { request, groups, ended_global, name, .. } => {
+                self.unconfirmed = false;
+                self.requests.insert(request, None);
+                self.name = name.or(self.name.take());
+                if ended_global {
+                    (self.global_opt_out, self.unwanted) = (false, false);
+                    self.groups.values_mut().for_each(|consent| *consent = None);
+                }
                 self.groups.extend(groups.into_iter().map(|group| (group, consent)));
             }
         }
@@ -84,12 +129,62 @@ impl Subscriber {
         !self.global_opt_out && self.has_consent(group)
     }
 
+    pub fn is_erased(&self) -> bool {
+        self.version > 0 && self.address.is_none()
+    }
+
+    /// No group may write to them.
+    pub fn has_left(&self) -> bool {
+        self.global_opt_out || !self.groups.values().any(Option::is_some)
+    }
+
     fn has_consent(&self, group: GroupId) -> bool {
         self.groups.get(&group).is_some_and(Option::is_some)
     }
 
+    fn has_confirmed(&self) -> bool {
+        self.requests.values().any(Option::is_none)
+    }
+
     fn opted_out_of(&self, group: GroupId) -> bool {
         self.global_opt_out || self.groups.get(&group).is_some_and(Option::is_none)
+    }
+
+    /// What was requested before an opt-out is taken back by it: a mail that lies around must revive nothing.
+    fn apply_opt_out(&mut self, scope: Scope, channel: Channel) {
+        match &scope {
+            Scope::Global => {
+                self.global_opt_out = true;
+                self.requests.retain(|_, requested| requested.is_none());
+            }
+            Scope::Groups(groups) => {
+                self.groups.extend(groups.iter().map(|group| (*group, None)));
+                for requested in self.requests.values_mut().flatten() {
+                    requested.groups.retain(|group| !groups.contains(group));
+                }
+                let asks = |requested: &Requested| !requested.groups.is_empty();
+                self.requests.retain(|_, requested| requested.as_ref().is_none_or(asks));
+            }
+        }
+        match channel {
+            Channel::OneClick | Channel::PreferencePage => {
+                self.opted_out = Some(OptedOut { sequence: self.version, scope });
+            }
+            Channel::Complaint | Channel::HardBounce => self.unwanted = true,
+            Channel::Admin | Channel::Import => {}
+        }
+    }
+
+    fn apply_request(&mut self, request: SubscriptionRequest) {
+        let SubscriptionRequest { request, address, address_hash, hash_key_id, name, groups, .. } = request;
+        if self.version == 1 {
+            self.set_address(address, address_hash, hash_key_id);
+            self.unconfirmed = true;
+        }
+        self.requests.insert(request, Some(Requested { groups, name }));
+        if self.requests.len() > REQUESTS_MAX {
+            self.requests.pop_first();
+        }
     }
 
     fn set_address(&mut self, address: Personal, hash: AddressHash, hash_key_id: String) {
@@ -101,6 +196,8 @@ impl Subscriber {
     fn decide(&self, command: SubscriberCommand) -> Result<Vec<SubscriberEvent>, SubscriberError> {
         match command {
             SubscriberCommand::Add(new) => self.add(*new),
+            command if self.is_erased() => refuse_after_erasure(&command).map(|()| Vec::new()),
+            SubscriberCommand::RequestSubscription(request) => Ok(self.request(*request)),
             _ if self.version == 0 => Err(SubscriberError::Unknown),
             SubscriberCommand::Change { address, hash_key_id, details } => {
                 Ok(self.change(address, hash_key_id, details))
@@ -110,6 +207,14 @@ impl Subscriber {
             SubscriberCommand::OptOut { scope, channel, origin } => Ok(self.opt_out(scope, channel, origin)),
             SubscriberCommand::SetPreferences { global_opt_out, groups, origin } => {
                 Ok(self.set_preferences(global_opt_out, groups, origin))
+            }
+            SubscriberCommand::Erase => {
+                let mut events = self.opt_out(Scope::Global, Channel::Admin, Origin::default());
+                events.push(SubscriberEvent::Erased {});
+                Ok(events)
+            }
+            SubscriberCommand::ConfirmSubscription { request, wording_version, visit } => {
+                self.confirm(request, wording_version, visit)
             }
         }
     }
@@ -212,6 +317,34 @@ impl Subscriber {
         events
     }
 
+    /// A mail that is tried again was recorded with its first try.
+    fn request(&self, request: SubscriptionRequest) -> Vec<SubscriberEvent> {
+        match self.requests.contains_key(&request.request) {
+            true => Vec::new(),
+            false => vec![SubscriberEvent::SubscriptionRequested(request)],
+        }
+    }
+
+    fn confirm(
+        &self,
+        request: DispatchId,
+        wording_version: Option<String>,
+        visit: Visit,
+    ) -> Result<Vec<SubscriberEvent>, SubscriberError> {
+        match self.requests.get(&request) {
+            None => Err(SubscriberError::NotRequested),
+            Some(None) => Ok(Vec::new()),
+            Some(Some(Requested { groups, name })) => Ok(vec![SubscriberEvent::SubscriptionConfirmed {
+                request,
+                groups: groups.clone(),
+                ended_global: self.global_opt_out,
+                name: name.clone().filter(|_| self.name.is_none()),
+                wording_version,
+                visit,
+            }]),
+        }
+    }
+
     fn gate(&self, subscriber: Uuid, address: AddressHash) -> Gate {
         Gate {
             address,
@@ -224,23 +357,57 @@ impl Subscriber {
     }
 }
 
+/// What takes something away from them holds already; nothing else is possible any more.
+fn refuse_after_erasure(command: &SubscriberCommand) -> Result<(), SubscriberError> {
+    match command {
+        SubscriberCommand::OptOut { .. }
+        | SubscriberCommand::LeaveGroup { .. }
+        | SubscriberCommand::Erase => Ok(()),
+        SubscriberCommand::SetPreferences { global_opt_out: true, groups, .. }
+            if groups.iter().all(|(_, wanted)| !wanted) =>
+        {
+            Ok(())
+        }
+        SubscriberCommand::Add(_)
+        | SubscriberCommand::Change { .. }
+        | SubscriberCommand::JoinGroup { .. }
+        | SubscriberCommand::SetPreferences { .. }
+        | SubscriberCommand::RequestSubscription(_) => Err(SubscriberError::Erased),
+        SubscriberCommand::ConfirmSubscription { .. } => Err(SubscriberError::NotRequested),
+    }
+}
+
 impl Guarded for Subscriber {
     fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
         let (Ok(subscriber), Some(address)) = (Uuid::parse_str(id), after.address_hash) else {
             return Vec::new();
         };
         let gate = after.gate(subscriber, address);
-        match before.address_hash {
+        let mut guards = match before.address_hash {
+            None if after.has_confirmed() => vec![Guard::ReclaimGate(gate)],
             None => vec![Guard::ClaimGate(gate)],
             Some(old) if old != address => {
                 // The address that was left stays suppressed: nobody may be written to there any more.
                 let left = Gate { suppressed: true, is_left: true, ..before.gate(subscriber, old) };
                 vec![Guard::SetGate(left), Guard::ClaimGate(gate)]
             }
+            Some(_) if after.is_erased() && !before.is_erased() => {
+                vec![Guard::SetGate(gate), Guard::Erase(subscriber)]
+            }
             Some(_) if before.global_opt_out == after.global_opt_out && before.groups == after.groups => {
                 Vec::new()
             }
             Some(_) => vec![Guard::SetGate(gate)],
+        };
+        if let Some(OptedOut { sequence, scope }) = &after.opted_out
+            && after.opted_out != before.opted_out
+        {
+            guards.push(Guard::OptOutMail(OptOutMail {
+                subscriber,
+                opt_out: *sequence,
+                scope: scope.clone(),
+            }));
         }
+        guards
     }
 }

@@ -1,5 +1,7 @@
+use super::SubscriptionRequest;
 use crate::consent::{Channel, Consent, Origin, Scope};
-use crate::{AddressHash, GroupId, ImportId, Personal};
+use crate::visit::Visit;
+use crate::{AddressHash, DispatchId, GroupId, ImportId, Personal};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum SubscriberCommand {
@@ -29,6 +31,16 @@ pub enum SubscriberCommand {
         groups: Vec<(GroupId, bool)>,
         origin: Origin,
     },
+    /// Opts out of everything first.
+    Erase,
+    /// By anybody. It adds whoever was not there, without any consent.
+    RequestSubscription(Box<SubscriptionRequest>),
+    /// By whoever has the link in the mail that asks.
+    ConfirmSubscription {
+        request: DispatchId,
+        wording_version: Option<String>,
+        visit: Visit,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -51,4 +63,8 @@ pub enum SubscriberError {
     Exists,
     #[error("the subscriber opted out; only the person can opt in again")]
     OptedOut,
+    #[error("the subscriber was erased")]
+    Erased,
+    #[error("nothing was requested that could be confirmed, or it was taken back since")]
+    NotRequested,
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::consent::{Channel, Consent, Origin, Scope};
-use crate::guard::{Guard, Guarded};
+use crate::guard::{Guard, Guarded, OptOutMail};
+use crate::visit::Visit;
 use crate::{AddressHash, GroupId, Personal};
 use cqrs_es::Aggregate;
 use cqrs_es::test::TestFramework;
@@ -141,12 +142,241 @@ fn a_changed_address_leaves_the_old_one_suppressed() {
     assert!(old.suppressed && new.suppressed, "the opt-out goes along");
 }
 
+fn erased_out_of_everything() -> [SubscriberEvent; 2] {
+    let (channel, origin) = (Channel::Admin, Origin::default());
+    [SubscriberEvent::OptedOut { scope: Scope::Global, channel, origin }, SubscriberEvent::Erased {}]
+}
+
+#[test]
+fn who_is_erased_is_opted_out_of_everything_first() {
+    let erase = SubscriberCommand::Erase;
+    let scenario = Scenario::with(()).given(vec![added()]);
+    scenario.when(erase.clone()).then_expect_events(erased_out_of_everything().into());
+    let events = vec![added(), opted_out(Scope::Global)];
+    Scenario::with(()).given(events).when(erase).then_expect_events(vec![SubscriberEvent::Erased {}]);
+}
+
+#[test]
+fn nothing_happens_to_the_erased_any_more() {
+    let set = |global_opt_out, on| SubscriberCommand::SetPreferences {
+        global_opt_out,
+        groups: vec![(NEWS, on)],
+        origin: Origin::default(),
+    };
+    let change = SubscriberCommand::Change {
+        address: None,
+        hash_key_id: "k1".into(),
+        details: Some((Some(Personal::plain("Ana")), None)),
+    };
+    let erased = || {
+        let [out, erased] = erased_out_of_everything();
+        Scenario::with(()).given(vec![added(), out, erased])
+    };
+    let scope = Scope::Groups(vec![OFFERS]);
+    let leave = SubscriberCommand::LeaveGroup { group_id: NEWS };
+    for held in [SubscriberCommand::Erase, opt_out(scope), leave, set(true, false)] {
+        erased().when(held).then_expect_events(vec![]);
+    }
+    for refused in [join(OFFERS), change, set(false, false), set(true, true)] {
+        erased().when(refused).then_expect_error(SubscriberError::Erased);
+    }
+    erased().when(add()).then_expect_error(SubscriberError::Exists);
+}
+
+#[test]
+fn an_erasure_closes_the_gate_for_ever_and_destroys_the_key_once() {
+    let id = Uuid::from_u128(9);
+    let before = folded(vec![added()]);
+    let mut after = before.clone();
+    erased_out_of_everything().into_iter().for_each(|event| after.apply(event));
+    let guards = Subscriber::guards(&id.to_string(), &before, &after);
+    let [Guard::SetGate(gate), Guard::Erase(erased)] = guards.as_slice() else { panic!("{guards:?}") };
+    assert!(gate.suppressed && gate.groups.is_empty() && gate.address == AddressHash([1; 32]));
+    assert_eq!(*erased, id);
+    assert!((&after.address, &after.name, &after.attributes) == (&None, &None, &None));
+    assert_eq!(Subscriber::guards(&id.to_string(), &after, &after), []);
+}
+
+const REQUEST: Uuid = Uuid::from_u128(7);
+
+fn request(request: Uuid, groups: &[GroupId]) -> SubscriptionRequest {
+    SubscriptionRequest {
+        request,
+        address: Personal::plain("ana@example.com"),
+        address_hash: AddressHash([1; 32]),
+        hash_key_id: "k1".into(),
+        name: Some(Personal::plain("Ana")),
+        groups: groups.to_vec(),
+        source: "form".into(),
+        wording_version: None,
+        requested_at: chrono::DateTime::UNIX_EPOCH,
+        visit: Visit::default(),
+    }
+}
+
+fn requested(groups: &[GroupId]) -> SubscriberEvent {
+    SubscriberEvent::SubscriptionRequested(request(REQUEST, groups))
+}
+
+fn confirm() -> SubscriberCommand {
+    SubscriberCommand::ConfirmSubscription {
+        request: REQUEST,
+        wording_version: Some("en-1".into()),
+        visit: Visit::default(),
+    }
+}
+
+fn confirmed(groups: &[GroupId], ended_global: bool) -> SubscriberEvent {
+    SubscriberEvent::SubscriptionConfirmed {
+        request: REQUEST,
+        groups: groups.to_vec(),
+        ended_global,
+        name: Some(Personal::plain("Ana")),
+        wording_version: Some("en-1".into()),
+        visit: Visit::default(),
+    }
+}
+
+#[test]
+fn a_request_adds_somebody_whom_nobody_may_write_to() {
+    let command = SubscriberCommand::RequestSubscription(Box::new(request(REQUEST, &[NEWS])));
+    let new = Scenario::with(()).given_no_previous_events();
+    new.when(command.clone()).then_expect_events(vec![requested(&[NEWS])]);
+    let again = Scenario::with(()).given(vec![requested(&[NEWS])]);
+    again.when(command).then_expect_events(vec![]);
+    let state = folded(vec![requested(&[NEWS])]);
+    assert!(state.unconfirmed && state.groups.is_empty() && state.name.is_none());
+}
+
+#[test]
+fn confirming_is_the_consent_and_is_recorded_once() {
+    let scenario = Scenario::with(()).given(vec![requested(&[NEWS])]);
+    scenario.when(confirm()).then_expect_events(vec![confirmed(&[NEWS], false)]);
+    let events = vec![requested(&[NEWS]), confirmed(&[NEWS], false)];
+    Scenario::with(()).given(events.clone()).when(confirm()).then_expect_events(vec![]);
+    let state = folded(events);
+    assert_eq!(state.groups[&NEWS], Some(2), "by the confirmation, and not by the request");
+    assert!(!state.unconfirmed && state.name.is_some());
+}
+
+#[test]
+fn a_request_changes_nothing_of_somebody_known() {
+    let before = folded(vec![added(), opted_out(Scope::Groups(vec![OFFERS]))]);
+    let mut after = before.clone();
+    after.apply(SubscriberEvent::SubscriptionRequested(request(REQUEST, &[OFFERS])));
+    let unchanged = Subscriber { version: 2, requests: before.requests.clone(), ..after.clone() };
+    assert_eq!(unchanged, before);
+    assert!(Subscriber::guards(&Uuid::from_u128(9).to_string(), &before, &after).is_empty());
+}
+
+#[test]
+fn nothing_is_confirmed_that_was_not_requested() {
+    let scenario = Scenario::with(()).given(vec![added()]);
+    scenario.when(confirm()).then_expect_error(SubscriberError::NotRequested);
+    let unknown = Scenario::with(()).given_no_previous_events();
+    unknown.when(confirm()).then_expect_error(SubscriberError::Unknown);
+}
+
+/// Whoever left everything and asks for one group gets one group: what they had before does not come back with it.
+#[test]
+fn who_comes_back_gets_what_they_asked_for_and_nothing_else() {
+    let events = vec![added(), opted_out(Scope::Global), requested(&[OFFERS])];
+    Scenario::with(())
+        .given(events.clone())
+        .when(confirm())
+        .then_expect_events(vec![confirmed(&[OFFERS], true)]);
+    let state = folded([events, vec![confirmed(&[OFFERS], true)]].concat());
+    assert!(state.is_subscribed(OFFERS) && !state.is_subscribed(NEWS));
+    assert_eq!(state.groups[&NEWS], None, "as an opt-out, which no import revives");
+}
+
+#[test]
+fn an_opt_out_takes_back_what_was_requested_before_it() {
+    for scope in [Scope::Global, Scope::Groups(vec![NEWS])] {
+        let events = vec![requested(&[NEWS]), opted_out(scope)];
+        Scenario::with(()).given(events).when(confirm()).then_expect_error(SubscriberError::NotRequested);
+    }
+    let events = vec![requested(&[NEWS, OFFERS]), opted_out(Scope::Groups(vec![NEWS]))];
+    let scenario = Scenario::with(()).given(events).when(confirm());
+    scenario.then_expect_events(vec![confirmed(&[OFFERS], false)]);
+    // The button was pressed, then the person left: pressing it again does nothing.
+    let events = vec![requested(&[NEWS]), confirmed(&[NEWS], false), opted_out(Scope::Global)];
+    Scenario::with(()).given(events).when(confirm()).then_expect_events(vec![]);
+}
+
+#[test]
+fn a_link_that_went_to_another_address_confirms_nothing() {
+    let changed = SubscriberEvent::AddressChanged {
+        address: Personal::plain("b@example.com"),
+        address_hash: AddressHash([2; 32]),
+        hash_key_id: "k1".into(),
+    };
+    let scenario = Scenario::with(()).given(vec![added(), requested(&[OFFERS]), changed]);
+    scenario.when(confirm()).then_expect_error(SubscriberError::NotRequested);
+}
+
+#[test]
+fn requests_are_remembered_in_bounds() {
+    let ids = (0..1_000).map(Uuid::from_u128);
+    let state = folded(ids.map(|id| SubscriberEvent::SubscriptionRequested(request(id, &[NEWS]))).collect());
+    assert!(state.requests.len() < 100 && state.requests.contains_key(&Uuid::from_u128(999)));
+}
+
+#[test]
+fn who_opts_out_by_their_own_hand_is_told_once() {
+    let id = Uuid::from_u128(9);
+    let mails = |before: &Subscriber, event: SubscriberEvent| -> Vec<OptOutMail> {
+        let mut after = before.clone();
+        after.apply(event);
+        let guards = Subscriber::guards(&id.to_string(), before, &after);
+        guards
+            .into_iter()
+            .filter_map(|g| if let Guard::OptOutMail(mail) = g { Some(mail) } else { None })
+            .collect()
+    };
+    let by = |channel| SubscriberEvent::OptedOut { scope: Scope::Global, channel, origin: Origin::default() };
+    let before = folded(vec![added()]);
+    for channel in [Channel::OneClick, Channel::PreferencePage] {
+        let mail = OptOutMail { subscriber: id, opt_out: 2, scope: Scope::Global };
+        assert_eq!(mails(&before, by(channel)), [mail]);
+    }
+    for channel in [Channel::Complaint, Channel::HardBounce, Channel::Admin, Channel::Import] {
+        assert_eq!(mails(&before, by(channel)), []);
+    }
+    let left = folded(vec![added(), by(Channel::OneClick)]);
+    assert_eq!(mails(&left, SubscriberEvent::GroupLeft { group_id: NEWS }), [], "the note was made before");
+}
+
+#[test]
+fn what_a_provider_says_of_an_address_holds_until_the_person_comes_back() {
+    for channel in [Channel::Complaint, Channel::HardBounce] {
+        let said = SubscriberEvent::OptedOut { scope: Scope::Global, channel, origin: Origin::default() };
+        assert!(folded(vec![added(), said.clone()]).unwanted);
+        let back = SubscriberEvent::OptedIn {
+            ended_global: true,
+            groups: vec![],
+            restored: vec![NEWS],
+            origin: Origin::default(),
+        };
+        assert!(!folded(vec![added(), said, back]).unwanted);
+    }
+}
+
 fn any_command() -> impl Strategy<Value = SubscriberCommand> {
     let group = prop_oneof![Just(NEWS), Just(OFFERS)];
     let scope = prop_oneof![Just(Scope::Global), group.clone().prop_map(|g| Scope::Groups(vec![g]))];
     prop_oneof![
         group.clone().prop_map(join),
         group.clone().prop_map(|group_id| SubscriberCommand::LeaveGroup { group_id }),
+        Just(SubscriberCommand::Erase),
+        (0..3_u128, group.clone()).prop_map(|(id, group)| {
+            SubscriberCommand::RequestSubscription(Box::new(request(Uuid::from_u128(id), &[group])))
+        }),
+        (0..3_u128).prop_map(|id| SubscriberCommand::ConfirmSubscription {
+            request: Uuid::from_u128(id),
+            wording_version: None,
+            visit: Visit::default(),
+        }),
         scope.prop_map(opt_out),
         (any::<bool>(), group, any::<bool>()).prop_map(|(global_opt_out, group, on)| {
             SubscriberCommand::SetPreferences {
@@ -165,7 +395,13 @@ proptest! {
         let mut state = folded(vec![added()]);
         for command in commands {
             let before = state.clone();
-            let by_person = matches!(command, SubscriberCommand::SetPreferences { .. });
+            let by_person = matches!(
+                command,
+                SubscriberCommand::SetPreferences { .. } | SubscriberCommand::ConfirmSubscription { .. }
+            );
+            let is_stale = |id: &Uuid| !matches!(before.requests.get(id), Some(Some(_)));
+            let changes_nothing =
+                matches!(&command, SubscriberCommand::ConfirmSubscription { request, .. } if is_stale(request));
             let mut handled = before.clone();
             let Ok(events) = futures_now(&mut handled, command) else { continue };
             for event in events { state.apply(event) }
@@ -175,6 +411,9 @@ proptest! {
                 prop_assert!(by_person || !was_out || !state.is_subscribed(group));
             }
             prop_assert!(by_person || !before.global_opt_out || state.global_opt_out);
+            prop_assert!(!state.is_erased() || state.global_opt_out && state.groups.is_empty());
+            prop_assert!(!before.is_erased() || state == before);
+            prop_assert!(!changes_nothing || state == before);
         }
     }
 }

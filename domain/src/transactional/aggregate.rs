@@ -1,4 +1,4 @@
-use super::{AccountMail, Mail, TestMail, TransactionalEvent};
+use super::{AccountMail, Mail, OptOutMail, SubscriptionMail, TestMail, TransactionalEvent};
 use crate::dispatch::{DispatchError, Index, Refusal, Settlement, State};
 use crate::guard::{DispatchWork, Guard, Guarded};
 use crate::{AddressHash, PermitId, Sequence};
@@ -15,6 +15,8 @@ const EXPIRED: &str = "expired";
 pub enum TransactionalCommand {
     RequestTest(TestMail),
     RequestAccount(AccountMail),
+    RequestSubscription(Box<SubscriptionMail>),
+    RequestOptOut(OptOutMail),
     Authorize {
         permit_id: PermitId,
         allowed: Vec<Index>,
@@ -69,6 +71,8 @@ impl Aggregate for Transactional {
         match event {
             TransactionalEvent::TestRequested(mail) => self.begin(Mail::Test(mail)),
             TransactionalEvent::AccountRequested(mail) => self.begin(Mail::Account(mail)),
+            TransactionalEvent::SubscriptionRequested(mail) => self.begin(Mail::Subscription(mail)),
+            TransactionalEvent::OptOutRequested(mail) => self.begin(Mail::OptOut(mail)),
             TransactionalEvent::Authorized { permit_id, recipients, suppressed, rejected } => {
                 for recipient in self.each(&recipients) {
                     recipient.attempts = recipient.attempts.saturating_add(1);
@@ -151,9 +155,14 @@ impl Transactional {
                 1..=RECIPIENTS_MAX => Ok(Some(TransactionalEvent::TestRequested(mail))),
                 _ => Err(DispatchError::Size(RECIPIENTS_MAX)),
             },
-            TransactionalCommand::RequestAccount(_) if self.version > 0 => Err(DispatchError::Exists),
             TransactionalCommand::RequestAccount(mail) => {
-                Ok(Some(TransactionalEvent::AccountRequested(mail)))
+                self.first(TransactionalEvent::AccountRequested(mail))
+            }
+            TransactionalCommand::RequestSubscription(mail) => {
+                self.first(TransactionalEvent::SubscriptionRequested(*mail))
+            }
+            TransactionalCommand::RequestOptOut(mail) => {
+                self.first(TransactionalEvent::OptOutRequested(mail))
             }
             _ if self.version == 0 => Err(DispatchError::Unknown),
             TransactionalCommand::Authorize { permit_id, allowed, suppressed, rejected } => {
@@ -164,6 +173,10 @@ impl Transactional {
                 Ok((!self.waiting().is_empty()).then_some(TransactionalEvent::Expired {}))
             }
         }
+    }
+
+    fn first(&self, event: TransactionalEvent) -> Decision {
+        if self.version == 0 { Ok(Some(event)) } else { Err(DispatchError::Exists) }
     }
 
     fn authorize(

@@ -1,5 +1,7 @@
+use crate::consent::Scope;
 use crate::dispatch::{Index, Refusal};
-use crate::{AddressHash, Event, PermitId, Personal, Sequence, TemplateId, UserId};
+use crate::visit::Visit;
+use crate::{AddressHash, Event, GroupId, PermitId, Personal, Sequence, SubscriberId, TemplateId, UserId};
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -39,9 +41,44 @@ impl AccountMailKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AccountMail {
     pub kind: AccountMailKind,
-    /// None: the address is nobody's. What is queued for it tells no one so.
+    /// None in events of earlier versions alone: the address was nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+    pub mailer: String,
+    pub address_hash: AddressHash,
+    pub hash_key_id: String,
+    /// What was not sent by then is given up.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Asks the owner of an address whether they want what somebody requested in their name. What is personal is sealed by a
+/// key of the mail's own: whose the address is, is nobody's business before the mail goes. The secret in its link is
+/// drawn when the mail is made, and is in no event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionMail {
+    pub address: Personal,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Personal>,
+    pub groups: Vec<GroupId>,
+    pub source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wording_version: Option<String>,
+    pub requested_at: DateTime<Utc>,
+    pub visit: Visit,
+    pub mailer: String,
+    pub address_hash: AddressHash,
+    pub hash_key_id: String,
+    /// What was not sent by then is given up.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Tells a person that they opted out, with a way back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OptOutMail {
+    pub subscriber_id: SubscriberId,
+    /// The opt-out, by its place in their stream.
+    pub opt_out: Sequence,
+    pub scope: Scope,
     pub mailer: String,
     pub address_hash: AddressHash,
     pub hash_key_id: String,
@@ -54,6 +91,8 @@ pub struct AccountMail {
 pub enum Mail {
     Test(TestMail),
     Account(AccountMail),
+    Subscription(SubscriptionMail),
+    OptOut(OptOutMail),
 }
 
 impl Mail {
@@ -61,6 +100,8 @@ impl Mail {
         match self {
             Self::Test(mail) => &mail.mailer,
             Self::Account(mail) => &mail.mailer,
+            Self::Subscription(mail) => &mail.mailer,
+            Self::OptOut(mail) => &mail.mailer,
         }
     }
 
@@ -68,13 +109,17 @@ impl Mail {
         match self {
             Self::Test(mail) => mail.expires_at,
             Self::Account(mail) => mail.expires_at,
+            Self::Subscription(mail) => mail.expires_at,
+            Self::OptOut(mail) => mail.expires_at,
         }
     }
 
     pub(super) fn address_hashes(&self) -> &[AddressHash] {
         match self {
             Self::Test(mail) => &mail.address_hashes,
-            Self::Account(mail) => std::slice::from_ref(&mail.address_hash),
+            Self::Account(AccountMail { address_hash, .. })
+            | Self::Subscription(SubscriptionMail { address_hash, .. })
+            | Self::OptOut(OptOutMail { address_hash, .. }) => std::slice::from_ref(address_hash),
         }
     }
 }
@@ -85,6 +130,10 @@ pub enum TransactionalEvent {
     TestRequested(TestMail),
     #[serde(rename = "AccountMailRequested")]
     AccountRequested(AccountMail),
+    #[serde(rename = "SubscriptionMailRequested")]
+    SubscriptionRequested(SubscriptionMail),
+    #[serde(rename = "OptOutMailRequested")]
+    OptOutRequested(OptOutMail),
     #[serde(rename = "TransactionalAuthorized")]
     Authorized {
         permit_id: PermitId,
@@ -119,6 +168,8 @@ impl DomainEvent for TransactionalEvent {
         match self {
             Self::TestRequested(_) => "TestMailRequested",
             Self::AccountRequested(_) => "AccountMailRequested",
+            Self::SubscriptionRequested(_) => "SubscriptionMailRequested",
+            Self::OptOutRequested(_) => "OptOutMailRequested",
             Self::Authorized { .. } => "TransactionalAuthorized",
             Self::Settled { .. } => "TransactionalSettled",
             Self::Expired {} => "TransactionalExpired",
@@ -135,9 +186,16 @@ impl Event for TransactionalEvent {
     fn personal(&mut self) -> Vec<(&'static str, &mut Personal)> {
         match self {
             Self::TestRequested(mail) => vec![("addresses", &mut mail.addresses)],
-            Self::AccountRequested(_) | Self::Authorized { .. } | Self::Settled { .. } | Self::Expired {} => {
-                Vec::new()
-            }
+            Self::SubscriptionRequested(mail) => [("address", &mut mail.address)]
+                .into_iter()
+                .chain(mail.name.iter_mut().map(|name| ("name", name)))
+                .chain(mail.visit.personal())
+                .collect(),
+            Self::AccountRequested(_)
+            | Self::OptOutRequested(_)
+            | Self::Authorized { .. }
+            | Self::Settled { .. }
+            | Self::Expired {} => Vec::new(),
         }
     }
 }

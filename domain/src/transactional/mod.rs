@@ -1,5 +1,5 @@
 //! Mails outside campaigns, each to a few addresses and for a reason of its own: a template's test, a link to reset a
-//! password, an invitation.
+//! password, an invitation, the question of a double opt-in, the confirmation of an opt-out.
 //!
 //! They go the way of campaigns' mails: authorized under the gates with a permit, called within the window, settled.
 
@@ -9,4 +9,6 @@ mod events;
 mod tests;
 
 pub use aggregate::{RECIPIENTS_MAX, Recipient, Transactional, TransactionalCommand};
-pub use events::{AccountMail, AccountMailKind, Mail, TestMail, TransactionalEvent};
+pub use events::{
+    AccountMail, AccountMailKind, Mail, OptOutMail, SubscriptionMail, TestMail, TransactionalEvent,
+};

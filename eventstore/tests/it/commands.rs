@@ -3,6 +3,7 @@
 use crate::support::*;
 use domain::group::{Group, GroupCommand};
 use domain::subscriber::Subscriber;
+use domain::subscriber::SubscriberCommand;
 use eventstore::{ExecuteError, IdempotencyKey, Request, StoreError, ids, load, sealing};
 use serde_json::json;
 use sqlx::PgPool;
@@ -85,6 +86,53 @@ async fn personal_data_is_sealed_in_the_log_and_opens_with_the_key(pool: PgPool)
     let subscriber = load::<Subscriber>(&pool, id).await.unwrap().aggregate;
     let keys = sealing::fetch(&pool, &store.master, &[id]).await.unwrap();
     assert_eq!(keys[&id].open("name", subscriber.name.as_ref().unwrap()).unwrap(), "Łukasz O'Brien");
+}
+
+/// With the events, in one transaction: no key that an erasure destroyed is there before it, and none after it.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_erasure_destroys_the_key_and_nobody_elses(pool: PgPool) {
+    let store = store(&pool);
+    let ana = add_subscriber(&store, "ana@example.com", vec![]).await;
+    let ben = add_subscriber(&store, "ben@example.com", vec![]).await;
+    let erase = |expected| Request { expected: Some(expected), ..Request::default() };
+    let stale = store.execute::<Subscriber>(ana, SubscriberCommand::Erase, erase(9)).await;
+    assert!(matches!(stale, Err(ExecuteError::Stale)));
+    assert_eq!(sealing::fetch(&pool, &store.master, &[ana, ben]).await.unwrap().len(), 2);
+
+    for appended in [true, false] {
+        let done = store.execute::<Subscriber>(ana, SubscriberCommand::Erase, Request::default()).await;
+        assert_eq!(done.unwrap().appended, appended);
+    }
+    let keys = sealing::fetch(&pool, &store.master, &[ana, ben]).await.unwrap();
+    assert_eq!(keys.keys().collect::<Vec<_>>(), [&ben]);
+    let noted: Vec<uuid::Uuid> =
+        sqlx::query_scalar("SELECT subscriber_id FROM erasures").fetch_all(&pool).await.unwrap();
+    assert_eq!(noted, [ana]);
+    let again = new_subscriber(&store, "ANA@example.com", vec![]);
+    let taken = store.execute::<Subscriber>(ids::new_id(), again, Request::default()).await;
+    assert!(matches!(taken, Err(ExecuteError::Store(StoreError::AddressTaken))));
+}
+
+/// Whoever is first: what the other seals under the key is either destroyed with it or refused.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_change_that_races_an_erasure_leaves_nothing_that_opens(pool: PgPool) {
+    let store = store(&pool);
+    for n in 0..20 {
+        let id = add_subscriber(&store, &format!("reader{n}@example.com"), vec![]).await;
+        let change = SubscriberCommand::Change {
+            address: None,
+            hash_key_id: store.master.id().into(),
+            details: Some((Some(domain::Personal::plain("Ana")), None)),
+        };
+        let (changed, erased) = tokio::join!(
+            store.execute::<Subscriber>(id, change, Request::default()),
+            store.execute::<Subscriber>(id, SubscriberCommand::Erase, Request::default())
+        );
+        erased.unwrap();
+        assert!(matches!(changed, Ok(_) | Err(ExecuteError::Rejected(_))), "{changed:?}");
+        assert!(load::<Subscriber>(&pool, id).await.unwrap().aggregate.is_erased());
+        assert!(sealing::fetch(&pool, &store.master, &[id]).await.unwrap().is_empty());
+    }
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

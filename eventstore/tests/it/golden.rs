@@ -13,9 +13,11 @@ use domain::dispatch::{DispatchEvent, Refusal};
 use domain::group::GroupEvent;
 use domain::media::{ContentType, Dimensions, MediaEvent, Rejection, Sha256, Upload};
 use domain::session::{EndReason, Refusal as SignInRefusal, SessionEvent};
-use domain::subscriber::SubscriberEvent;
+use domain::subscriber::{SubscriberEvent, SubscriptionRequest};
 use domain::template::{Body, Content, TemplateEvent};
-use domain::transactional::{AccountMail, AccountMailKind, TestMail, TransactionalEvent};
+use domain::transactional::{
+    AccountMail, AccountMailKind, OptOutMail, SubscriptionMail, TestMail, TransactionalEvent,
+};
 use domain::user::UserEvent;
 use domain::visit::Visit;
 use domain::{AddressHash, Event, Personal};
@@ -90,6 +92,27 @@ fn subscriber() -> Vec<SubscriberEvent> {
             groups: vec![id(3)],
             restored: vec![id(5)],
             origin: origin(),
+        },
+        SubscriberEvent::Erased {},
+        SubscriberEvent::SubscriptionRequested(SubscriptionRequest {
+            request: id(6),
+            address: sealed("address"),
+            address_hash: AddressHash([7; 32]),
+            hash_key_id: "k".into(),
+            name: Some(sealed("name")),
+            groups: vec![id(3)],
+            source: "double opt-in".into(),
+            wording_version: Some("2026-01".into()),
+            requested_at: time(),
+            visit: visit(),
+        }),
+        SubscriberEvent::SubscriptionConfirmed {
+            request: id(6),
+            groups: vec![id(3)],
+            ended_global: true,
+            name: Some(sealed("name")),
+            wording_version: Some("en-1".into()),
+            visit: visit(),
         },
     ]
 }
@@ -214,6 +237,28 @@ fn transactional() -> Vec<TransactionalEvent> {
         TransactionalEvent::AccountRequested(AccountMail {
             kind: AccountMailKind::PasswordReset,
             user_id: Some(id(6)),
+            mailer: "smtp".into(),
+            address_hash: AddressHash([7; 32]),
+            hash_key_id: "k".into(),
+            expires_at: time(),
+        }),
+        TransactionalEvent::SubscriptionRequested(SubscriptionMail {
+            address: sealed("address"),
+            name: Some(sealed("name")),
+            groups: vec![id(3)],
+            source: "double opt-in".into(),
+            wording_version: Some("2026-01".into()),
+            requested_at: time(),
+            visit: visit(),
+            mailer: "smtp".into(),
+            address_hash: AddressHash([7; 32]),
+            hash_key_id: "k".into(),
+            expires_at: time(),
+        }),
+        TransactionalEvent::OptOutRequested(OptOutMail {
+            subscriber_id: id(1),
+            opt_out: 4,
+            scope: Scope::Groups(vec![id(3)]),
             mailer: "smtp".into(),
             address_hash: AddressHash([7; 32]),
             hash_key_id: "k".into(),

@@ -19,6 +19,7 @@ mod brokers;
 mod check;
 mod contract;
 mod healing;
+mod preferences;
 mod records;
 mod relay;
 mod stage;

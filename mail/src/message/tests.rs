@@ -134,10 +134,11 @@ fn a_campaigns_mail_has_these_headers_once_each() {
 }
 
 #[test]
-fn a_mail_to_one_reader_has_no_list_headers() {
+fn a_mail_to_one_reader_has_no_list_headers_and_wants_no_answer_from_machines() {
     let (from, to) = (address("Shop"), address("Anna"));
     let bytes = build(&parts(&from, &to)).unwrap();
     assert!(!text(&bytes).contains("List-"));
+    assert!(header_lines(&bytes).contains(&"Auto-Submitted: auto-generated".to_owned()));
 }
 
 #[test]

@@ -29,14 +29,26 @@ async fn every_page(pool: &PgPool, filter: &Filter) -> Vec<Uuid> {
     }
 }
 
+fn status(subscriber: &Subscriber) -> &'static str {
+    match (subscriber.is_erased(), subscriber.global_opt_out, subscriber.unconfirmed) {
+        (true, ..) => "erased",
+        (_, true, _) => "opted_out",
+        (.., true) => "unconfirmed",
+        (false, false, false) => "active",
+    }
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn subscribers_are_as_the_aggregates_say(pool: PgPool) {
     let world = world(&pool, 900).await;
-    assert!(world.subscribers.values().any(|s| s.global_opt_out));
+    assert!(world.subscribers.values().any(|s| s.global_opt_out && !s.is_erased()));
+    assert!(world.subscribers.values().any(Subscriber::is_erased));
+    assert!(world.subscribers.values().any(|s| s.unconfirmed));
     for (id, aggregate) in &world.subscribers {
         let row = subscribers::get(&pool, *id).await.unwrap().unwrap();
         assert_eq!(row.version, aggregate.version as i64);
-        assert_eq!(row.status, if aggregate.global_opt_out { "opted_out" } else { "active" });
+        assert_eq!(row.status, status(aggregate));
+        assert_eq!(row.address.is_none(), aggregate.is_erased());
         assert_eq!(row.groups.len(), aggregate.groups.len());
         for membership in row.groups.iter() {
             let consent = aggregate.groups[&membership.group_id];
@@ -56,15 +68,14 @@ async fn a_list_of_subscribers_is_narrowed_by_group_and_status(pool: PgPool) {
     let world = world(&pool, 900).await;
     let groups = world.groups.keys().copied().map(Some).chain([None]);
     for group in groups {
-        for status in [None, Some("active"), Some("opted_out"), Some("erased")] {
+        for word in [None, Some("active"), Some("unconfirmed"), Some("opted_out"), Some("erased")] {
             let wanted = |subscriber: &Subscriber| {
-                let word = if subscriber.global_opt_out { "opted_out" } else { "active" };
                 group.is_none_or(|group| subscriber.groups.get(&group).is_some_and(Option::is_some))
-                    && status.is_none_or(|status| status == word)
+                    && word.is_none_or(|word| word == status(subscriber))
             };
             let expected: BTreeSet<Uuid> =
                 world.subscribers.iter().filter(|(_, s)| wanted(s)).map(|(id, _)| *id).collect();
-            let found = every_page(&pool, &Filter { group, status: status.map(str::to_owned) }).await;
+            let found = every_page(&pool, &Filter { group, status: word.map(str::to_owned) }).await;
             assert_eq!(found.len(), expected.len(), "no page repeats a row");
             assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
         }

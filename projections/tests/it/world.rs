@@ -9,8 +9,9 @@ use domain::consent::{Channel, Consent, Origin, Scope};
 use domain::dispatch::{Authorization, Dispatch, DispatchCommand, Index, Refusal, Settlement};
 use domain::group::{Group, GroupCommand};
 use domain::media::{ContentType, Dimensions, Found, Media, MediaCommand, Sha256, Upload};
-use domain::subscriber::{NewSubscriber, Subscriber, SubscriberCommand};
+use domain::subscriber::{NewSubscriber, Subscriber, SubscriberCommand, SubscriptionRequest};
 use domain::template::{Content, Template, TemplateCommand};
+use domain::visit::Visit;
 use domain::{AddressHash, Personal};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -182,7 +183,8 @@ impl World {
     async fn subscriber_step(&mut self) -> Vec<Stored> {
         let known: Vec<Uuid> = self.subscribers.keys().copied().collect();
         let (id, command) = match self.dice.pick(&known) {
-            Some(id) if self.dice.below(known.len()) > 3 => (id, self.change_subscriber()),
+            Some(id) if self.dice.below(known.len()) > 3 => (id, self.change_subscriber(id)),
+            _ if self.dice.one_in(4) => (self.dice.id(), self.request_subscription()),
             _ => (self.dice.id(), self.add_subscriber()),
         };
         let events = decide(self.subscribers.entry(id).or_default(), command).await;
@@ -221,13 +223,39 @@ impl World {
 
     fn origin(&mut self) -> Origin {
         let campaigns: Vec<Uuid> = self.campaigns.keys().copied().collect();
-        Origin { campaign_id: self.dice.pick(&campaigns), ..Origin::default() }
+        let (campaign_id, source_address) = (self.dice.pick(&campaigns), Some(self.sealed()));
+        Origin { campaign_id, source_address, ..Origin::default() }
     }
 
-    fn change_subscriber(&mut self) -> SubscriberCommand {
+    fn request_subscription(&mut self) -> SubscriberCommand {
+        SubscriberCommand::RequestSubscription(Box::new(SubscriptionRequest {
+            request: self.dice.id(),
+            address: self.sealed(),
+            address_hash: self.hash(),
+            hash_key_id: "k1".into(),
+            name: Some(self.sealed()),
+            groups: self.some_groups(),
+            source: "form".into(),
+            wording_version: None,
+            requested_at: DateTime::UNIX_EPOCH,
+            visit: Visit::default(),
+        }))
+    }
+
+    /// Confirmed before or not.
+    fn confirm_subscription(&mut self, id: Uuid) -> SubscriberCommand {
+        let requests: Vec<Uuid> = self.subscribers[&id].requests.keys().copied().collect();
+        let request = self.dice.pick(&requests).unwrap_or_default();
+        SubscriberCommand::ConfirmSubscription { request, wording_version: None, visit: Visit::default() }
+    }
+
+    fn change_subscriber(&mut self, id: Uuid) -> SubscriberCommand {
         let groups = self.some_groups();
         let group_id = groups.first().copied().unwrap_or_default();
-        match self.dice.below(9) {
+        match self.dice.below(13) {
+            0 if self.dice.one_in(4) => SubscriberCommand::Erase,
+            9 => self.request_subscription(),
+            10..13 => self.confirm_subscription(id),
             0 => self.change_details(None),
             1 => {
                 let address = (self.sealed(), self.hash());

@@ -50,6 +50,7 @@ pub const CATALOG: &[(&str, Kind, &str)] = &[
     ("postledger_dispatches", Gauge, "Dispatches with recipients to write to, by what they wait for"),
     ("postledger_recipients", Gauge, "Recipients of all campaigns, by state"),
     ("postledger_imports", Gauge, "Imports that are not over, by status"),
+    ("postledger_erasures", Gauge, "Erased people of whom mails or rejected rows may be left"),
     ("process_resident_memory_bytes", Gauge, "Memory of this process"),
     ("process_open_fds", Gauge, "Files and sockets that this process has open"),
     ("process_start_time_seconds", Gauge, "When this process started"),

@@ -81,7 +81,8 @@ impl Sampler {
         self.schedule().await?;
         self.dispatches().await?;
         self.recipients().await?;
-        self.imports().await
+        self.imports().await?;
+        self.erasures().await
     }
 
     /// Answers the database's time: ages are counted by one clock.
@@ -190,6 +191,12 @@ impl Sampler {
         .await?;
         metrics::gauge!("postledger_imports", "status" => "queued").set(queued as f64);
         metrics::gauge!("postledger_imports", "status" => "running").set(running as f64);
+        Ok(())
+    }
+
+    async fn erasures(&self) -> Result<(), StoreError> {
+        let open: i64 = sqlx::query_scalar("SELECT count(*) FROM erasures").fetch_one(&self.database).await?;
+        metrics::gauge!("postledger_erasures").set(open as f64);
         Ok(())
     }
 }

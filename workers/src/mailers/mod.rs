@@ -13,6 +13,7 @@ pub mod outbox;
 mod rate;
 pub mod smtp;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -146,4 +147,10 @@ pub trait Mailer: Send + Sync {
 
     /// Makes durable what was accepted; called once per chunk before its settlement is recorded.
     async fn settle_barrier(&self) -> Result<(), Unavailable>;
+
+    /// Forgets what it keeps of mails to these readers, by the ids in [`Outgoing::subscriber`]; that they were handed over
+    /// it still knows. Called once nothing can be handed over to them any more. Most keep nothing.
+    async fn forget(&self, _readers: &HashSet<Uuid>) -> Result<(), Unavailable> {
+        Ok(())
+    }
 }

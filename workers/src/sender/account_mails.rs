@@ -5,7 +5,7 @@ use super::Sender;
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
-use commands::send::{Lease, Unmade};
+use commands::send::Lease;
 use commands::{AccountToken, CommandError};
 use domain::DispatchId;
 use domain::dispatch::Index;
@@ -61,14 +61,14 @@ impl Sender {
         dispatch: DispatchId,
         mail: &AccountMail,
         attempt: u16,
-    ) -> Result<Result<(AccountToken, Outgoing), Unmade>, CommandError> {
-        let Some(user) = mail.user_id else { return Ok(Err(Unmade::Nobody)) };
+    ) -> Result<Result<(AccountToken, Outgoing), &'static str>, CommandError> {
+        let Some(user) = mail.user_id else { return Ok(Err("no_user")) };
         let Some(address) = self.commands.address_of(user).await? else {
-            return Ok(Err(Unmade::Failed("erased")));
+            return Ok(Err("erased"));
         };
         let token = AccountToken::draw(mail.kind)?;
         let outgoing = self.account_mail(dispatch, mail.kind, attempt, address, &token);
-        Ok(outgoing.map(|outgoing| (token, outgoing)).map_err(Unmade::Failed))
+        Ok(outgoing.map(|outgoing| (token, outgoing)))
     }
 
     fn account_mail(

@@ -2,7 +2,7 @@
 
 use super::{CampaignContext, Sender};
 use crate::mailers::Outgoing;
-use commands::send::{Candidate, Claim};
+use commands::send::{Candidate, Claim, Refused};
 use commands::{CommandError, SubscriberDetails};
 use domain::dispatch::{Dispatch, Index, Refusal};
 use domain::subscriber::Subscriber;
@@ -20,7 +20,7 @@ pub struct Composed {
     pub candidates: Vec<Candidate>,
     pub mails: Vec<(Index, Outgoing)>,
     /// For whom no mail can be made.
-    pub unsendable: Vec<Refusal>,
+    pub refused: Refused,
 }
 
 struct Reader {
@@ -39,12 +39,13 @@ impl Sender {
         dispatch: &Dispatch,
         chunk: &[Index],
     ) -> Result<Composed, CommandError> {
-        let (readers, unsendable) = self.read_chunk(dispatch, chunk).await?;
+        let (readers, erased) = self.read_chunk(dispatch, chunk).await?;
         let (sender, context, dispatch_id) = (self.clone(), context.clone(), claim.lease.dispatch_id);
         let campaign_id = claim.campaign_id;
         // Rendering a chunk takes milliseconds of computing: not on a thread that others' I/O waits for.
         let composed = tokio::task::spawn_blocking(move || {
-            let mut composed = Composed { unsendable, ..Composed::default() };
+            let mut composed = Composed::default();
+            composed.refused.erased = erased;
             for reader in readers {
                 match sender.mail_to(&context, campaign_id, dispatch_id, &reader) {
                     Ok(outgoing) => {
@@ -52,7 +53,7 @@ impl Sender {
                         composed.candidates.push(Candidate { index, subscriber: id, address: address_hash });
                         composed.mails.push((index, outgoing));
                     }
-                    Err(reason) => composed.unsendable.push(Refusal { index: reader.index, reason }),
+                    Err(reason) => composed.refused.unsendable.push(Refusal { index: reader.index, reason }),
                 }
             }
             composed
@@ -60,11 +61,12 @@ impl Sender {
         Ok(composed.await.map_err(eventstore::StoreError::from)?)
     }
 
+    /// The readers, and who of them was erased.
     async fn read_chunk(
         &self,
         dispatch: &Dispatch,
         chunk: &[Index],
-    ) -> Result<(Vec<Reader>, Vec<Refusal>), CommandError> {
+    ) -> Result<(Vec<Reader>, Vec<Index>), CommandError> {
         let store = &self.commands.store;
         let recipients: Vec<_> =
             chunk.iter().filter_map(|i| dispatch.recipients.get(usize::from(*i)).map(|r| (*i, r))).collect();
@@ -72,7 +74,7 @@ impl Sender {
         let subscribers: HashMap<Uuid, Loaded<Subscriber>> = load_many(&store.pool, &ids).await?;
         let keys = sealing::fetch(&store.pool, &store.master, &ids).await?;
         let mut readers = Vec::with_capacity(chunk.len());
-        let mut unsendable = Vec::new();
+        let mut erased = Vec::new();
         for (index, recipient) in recipients {
             let id = recipient.subscriber;
             let known = subscribers.get(&id).map(|loaded| &loaded.aggregate);
@@ -84,10 +86,10 @@ impl Sender {
                     address_hash,
                     details: SubscriberDetails::open_with(key, subscriber)?,
                 }),
-                _ => unsendable.push(Refusal { index, reason: "erased".into() }),
+                _ => erased.push(index),
             }
         }
-        Ok((readers, unsendable))
+        Ok((readers, erased))
     }
 
     /// The reason is a word: an error's text could quote a field.

@@ -5,6 +5,8 @@ mod account_mails;
 mod campaign;
 mod chunk;
 mod compose;
+mod consent_mails;
+mod erasures;
 mod left_behind;
 mod pass;
 mod settling;
@@ -32,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Nothing to do: look again after this time at the latest.
 const IDLE_POLL: Duration = Duration::from_millis(100);
+/// The same where nobody waits.
+const ERASURES_POLL: Duration = Duration::from_secs(1);
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 const DEFERRED_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -74,6 +78,16 @@ pub struct Sender {
 enum Lane {
     Campaigns,
     Transactional,
+    Erasures,
+}
+
+impl Lane {
+    fn idle_poll(self) -> Duration {
+        match self {
+            Self::Campaigns | Self::Transactional => IDLE_POLL,
+            Self::Erasures => ERASURES_POLL,
+        }
+    }
 }
 
 /// When a dispatch may be claimed again.
@@ -102,7 +116,7 @@ impl Sender {
     pub async fn run(self, stop: CancellationToken) {
         let mut lanes = tokio::task::JoinSet::new();
         let campaigns = std::iter::repeat_n(Lane::Campaigns, self.settings.dispatches_at_once);
-        for lane in campaigns.chain([Lane::Transactional]) {
+        for lane in campaigns.chain([Lane::Transactional, Lane::Erasures]) {
             let (sender, stop) = (self.clone(), stop.clone());
             lanes.spawn(async move { sender.run_lane(lane, &stop).await });
         }
@@ -120,11 +134,12 @@ impl Sender {
                 match lane {
                     Lane::Campaigns => self.step(stop).await,
                     Lane::Transactional => self.step_transactional().await,
+                    Lane::Erasures => self.step_erasures().await,
                 }
             };
             let pause = match AssertUnwindSafe(step).catch_unwind().await {
                 Ok(Ok(true)) => continue,
-                Ok(Ok(false)) => IDLE_POLL,
+                Ok(Ok(false)) => lane.idle_poll(),
                 Ok(Err(error)) => {
                     tracing::warn!(error = %describe(&error), "sender: will try again");
                     ERROR_PAUSE

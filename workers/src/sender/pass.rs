@@ -81,7 +81,7 @@ impl<'a> Pass<'a> {
                 self.context.details.group_id,
                 self.mailer.name(),
                 &composed.candidates,
-                composed.unsendable,
+                composed.refused,
                 self.sender.hold(self.mailer),
             )
             .await?;

@@ -52,7 +52,9 @@ impl Sender {
         waiting: &[Index],
     ) -> Result<Mails, CommandError> {
         let pool = &self.commands.store.pool;
-        let readers = self.test_readers(id, dispatch, mail, waiting).await?;
+        let Some(readers) = self.test_readers(id, dispatch, mail, waiting).await? else {
+            return Ok(waiting.iter().map(|index| (*index, Err("erased"))).collect());
+        };
         let template = load_at::<Template>(pool, mail.template_id, mail.template_version).await?;
         let content = template.aggregate.content;
         let name = content.name.clone();
@@ -70,20 +72,21 @@ impl Sender {
         composed.await.map_err(StoreError::from)?
     }
 
-    /// Whoever is a subscriber sees the template with their own fields.
+    /// Whoever is a subscriber sees the template with their own fields. None: one of them was erased, and the addresses of
+    /// all are gone.
     async fn test_readers(
         &self,
         id: DispatchId,
         dispatch: &Transactional,
         mail: &TestMail,
         waiting: &[Index],
-    ) -> Result<Vec<Reader>, CommandError> {
+    ) -> Result<Option<Vec<Reader>>, CommandError> {
         let store = &self.commands.store;
         let known = self.commands.test_readers(dispatch).await?;
         let people: Vec<SubscriberId> = known.values().map(|reader| reader.subscriber_id).collect();
         let subscribers = load_many::<Subscriber>(&store.pool, &people).await?;
         let keys = sealing::fetch(&store.pool, &store.master, &[people, vec![id]].concat()).await?;
-        let Some(key) = keys.get(&id) else { return Ok(Vec::new()) };
+        let Some(key) = keys.get(&id) else { return Ok(None) };
         let addresses = key.open("addresses", &mail.addresses).map_err(StoreError::from)?;
         let addresses: Vec<String> =
             serde_json::from_str(&addresses).map_err(|_| StoreError::Format("addresses of a test".into()))?;
@@ -104,7 +107,7 @@ impl Sender {
             let details = SubscriberDetails { address: address.clone(), ..details };
             readers.push(Reader { index: *index, attempt: recipient.attempts + 1, details });
         }
-        Ok(readers)
+        Ok(Some(readers))
     }
 
     /// The links to opt out lead nowhere: who looks at a test must not opt anybody out by a click.

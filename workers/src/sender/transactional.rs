@@ -22,9 +22,13 @@ pub(super) struct Decided {
 }
 
 impl Sender {
-    /// Works on one mail outside campaigns, if any waits.
+    /// Takes what was asked for, and works on one mail outside campaigns, if any waits.
     pub async fn step_transactional(&self) -> Result<bool, CommandError> {
-        let Some(lease) = self.commands.claim_transactional(self.hold_max()).await? else { return Ok(false) };
+        let taken = self.commands.take_reset_requests().await?;
+        self.commands.queue_opt_out_mails().await?;
+        let Some(lease) = self.commands.claim_transactional(self.hold_max()).await? else {
+            return Ok(taken > 0);
+        };
         let pause = self.work_on_transactional(lease).await?;
         self.commands.release_dispatch(lease, pause).await?;
         Ok(true)
@@ -84,6 +88,8 @@ impl Sender {
         let decided = match mail {
             Mail::Test(mail) => self.decide_on_tests(lease, dispatch, mail, mailer, &waiting).await?,
             Mail::Account(mail) => self.decide_on_account(lease, dispatch, mail, mailer).await?,
+            Mail::Subscription(mail) => self.decide_on_subscription(lease, dispatch, mail, mailer).await?,
+            Mail::OptOut(mail) => self.decide_on_opt_out(lease, dispatch, mail, mailer).await?,
         };
         let Decided { mails, window, authorized } = decided;
         let (permit, allowed, dispatch) = match authorized {

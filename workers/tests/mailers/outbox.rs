@@ -1,5 +1,6 @@
 //! The outbox in a real directory.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -184,7 +185,7 @@ async fn the_index_shows_messages_and_forgets_emptied_ones() {
     until("the message is shown", || page().contains("ada@example.org")).await;
     assert!(page().contains("1 message<") && page().contains("Message 7"));
 
-    File::create(path(&dir, &ada())).unwrap();
+    outbox.forget(&HashSet::from([ada().subscriber])).await.unwrap();
     until("the emptied message is forgotten", || !page().contains("ada@example.org")).await;
 
     outbox.hand_over(&outgoing(8, "eve@example.org"), &open_window()).await;
@@ -210,4 +211,49 @@ async fn the_index_is_bounded() {
     let page = fs::read_to_string(dir.path().join("outbox/index.html")).unwrap();
     assert!(page.contains("Newest 200 of 203 messages"));
     assert_eq!(page.matches("<li>").count(), 200);
+}
+
+/// What it proves stays: which attempts were handed over, and which never will be.
+#[tokio::test]
+async fn what_is_forgotten_is_empty_and_still_accounted_for() {
+    let dir = TempDir::new();
+    let outbox = open(&dir);
+    let (again, closed) = (Outgoing { attempt: 2, ..ada() }, Outgoing { attempt: 3, ..ada() });
+    let eve = outgoing(8, "eve@example.org");
+    for message in [&ada(), &again, &eve] {
+        outbox.hand_over(message, &open_window()).await;
+    }
+    reconcile(&outbox, &closed).await;
+    let written = fs::metadata(path(&dir, &ada())).unwrap().modified().unwrap();
+
+    for _ in 0..2 {
+        outbox.forget(&HashSet::from([ada().subscriber])).await.unwrap();
+        for message in [&ada(), &again] {
+            assert_eq!(fs::metadata(path(&dir, message)).unwrap().len(), 0);
+            assert_eq!(reconcile(&outbox, message).await, Reconciled::Accepted);
+        }
+        assert_eq!(outbox.hand_over(&closed, &open_window()).await, Outcome::NotStarted);
+        assert_eq!(fs::read(path(&dir, &eve)).unwrap(), eve.message);
+    }
+    assert_eq!(fs::metadata(path(&dir, &ada())).unwrap().modified().unwrap(), written);
+}
+
+/// A process that dies with a mail or with the index half made leaves either below `tmp/`.
+#[tokio::test]
+async fn what_a_dead_process_left_is_forgotten_too() {
+    let dir = TempDir::new();
+    let outbox = open(&dir);
+    let eve = outgoing(8, "eve@example.org");
+    let name = |message: &Outgoing| file_name(message.dispatch, message.subscriber, message.attempt);
+    let left = |name: &str, content: &str| {
+        let path = dir.path().join("outbox/tmp").join(format!("1-2-3-4.{name}.tmp"));
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let (adas, eves) = (left(&name(&ada()), "To: ada@example.org"), left(&name(&eve), "To: eve@example.org"));
+    let index = left("index.html", &format!("<li>{} {} ada@example.org</li>", name(&eve), name(&ada())));
+    outbox.forget(&HashSet::from([ada().subscriber])).await.unwrap();
+    let length = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    assert_eq!([length(&adas), length(&index)], [0, 0]);
+    assert!(length(&eves) > 0);
 }

@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod account_mail;
+mod consent_mail;
+mod erasure;
 mod flow;
 mod gate;
 mod left_behind;
+mod lint;
+mod maintenance;
 mod support;
 mod test_mail;

@@ -37,6 +37,8 @@ pub struct Scripted {
     pub call_timeout: Duration,
     /// Held shut by tests that need a call to be under way.
     pub door: tokio::sync::RwLock<()>,
+    /// Held back by tests that need a call to have begun, and no answer.
+    pub answers: tokio::sync::RwLock<()>,
     pub known: Reconciled,
     pub down: std::sync::atomic::AtomicBool,
 }
@@ -52,6 +54,7 @@ impl Scripted {
             script: Box::new(script),
             call_timeout: Duration::from_millis(200),
             door: tokio::sync::RwLock::new(()),
+            answers: tokio::sync::RwLock::new(()),
             known: Reconciled::Unknown,
             down: std::sync::atomic::AtomicBool::new(false),
         })
@@ -95,6 +98,7 @@ impl Mailer for Scripted {
         if matches!(outcome, Outcome::Accepted { .. } | Outcome::Unknown { .. }) {
             self.taken.lock().unwrap().push(message.clone());
         }
+        let _answered = self.answers.read().await;
         outcome
     }
     async fn reconcile(&self, _: Uuid, _: Uuid, _: u32) -> Reconciled {
@@ -117,9 +121,19 @@ pub struct World {
 }
 
 impl World {
+    /// As if opt-outs were made a moment ago: the mail of one waits so long.
+    pub async fn a_moment_passes(&self) {
+        let earlier = "UPDATE opt_out_mails SET opted_out_at = opted_out_at - interval '2 s'";
+        sqlx::query(earlier).execute(&self.pool).await.unwrap();
+    }
+
     pub async fn new(pool: &PgPool) -> Self {
+        Self::with_timing(pool, TIMING).await
+    }
+
+    pub async fn with_timing(pool: &PgPool, timing: Timing) -> Self {
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(&"5a".repeat(32)).unwrap()));
-        let commands = Commands::new(store.clone(), pool.clone(), TIMING, MailerNames::of(["scripted"]));
+        let commands = Commands::new(store.clone(), pool.clone(), timing, MailerNames::of(["scripted"]));
         let stop = CancellationToken::new();
         let sequencer = Sequencer::new(store);
         let wake = Some(sequencer.head());
@@ -153,6 +167,10 @@ impl World {
     }
 
     pub async fn sender(&self, mailer: Arc<Scripted>) -> Sender {
+        self.signing_sender(mailer, Dkim::default()).await
+    }
+
+    pub async fn signing_sender(&self, mailer: Arc<Scripted>, dkim: Dkim) -> Sender {
         let store = &self.commands.store;
         let keys = service_keys::load(&store.pool, &store.master, "preference").await.unwrap();
         let keys = keys.into_iter().map(|key| LinkKey { kid: key.kid, secret: *key.secret }).collect();
@@ -170,7 +188,7 @@ impl World {
                 password_reset: "https://app.example.com/reset".into(),
                 invitation: "https://app.example.com/join".into(),
             },
-            dkim: Dkim::default(),
+            dkim,
         };
         let mailers = [("scripted".to_owned(), mailer as Arc<dyn Mailer>)].into_iter().collect();
         let keys = Arc::new(LinkKeys::new(keys).unwrap());
@@ -185,12 +203,7 @@ impl World {
                 name: Some(format!("Reader {n}")),
                 attributes: BTreeMap::new(),
                 groups: vec![self.group],
-                consent: Consent {
-                    source: "form".into(),
-                    wording_version: None,
-                    given_at: None,
-                    given_from: None,
-                },
+                consent: by_form(),
             };
             let done = self.commands.add_subscriber(&Context::system("test"), new).await.unwrap();
             readers.push(id_of(&done, "subscriber_id"));
@@ -200,10 +213,14 @@ impl World {
 
     /// A campaign that is due now.
     pub async fn campaign(&self, on_unknown: OnUnknown) -> CampaignId {
+        self.campaign_to(self.group, on_unknown).await
+    }
+
+    pub async fn campaign_to(&self, group: GroupId, on_unknown: OnUnknown) -> CampaignId {
         let new = NewCampaign {
             name: Some("November".into()),
             template: self.template,
-            group: self.group,
+            group,
             schedule_at: Some(clock::now()),
             mailer: None,
             from: None,
@@ -215,13 +232,17 @@ impl World {
 
     pub async fn frozen_campaign(&self, on_unknown: OnUnknown) -> CampaignId {
         let id = self.campaign(on_unknown).await;
+        self.freeze(id).await;
+        id
+    }
+
+    pub async fn freeze(&self, id: CampaignId) {
         self.until(async || {
             self.scheduler.step().await.unwrap();
             self.freezer.step(&self.stop).await.unwrap();
             self.status(id).await != "scheduled" && self.status(id).await != "freezing"
         })
         .await;
-        id
     }
 
     pub async fn status(&self, id: CampaignId) -> String {
@@ -239,8 +260,11 @@ impl World {
     }
 
     pub async fn has_permits(&self) -> bool {
-        let open = sqlx::query_scalar("SELECT EXISTS (SELECT FROM permits)");
-        open.fetch_one(&self.pool).await.unwrap()
+        self.permits().await > 0
+    }
+
+    pub async fn permits(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM permits").fetch_one(&self.pool).await.unwrap()
     }
 
     pub async fn until(&self, mut condition: impl AsyncFnMut() -> bool) {
@@ -268,6 +292,10 @@ impl World {
         }
         states
     }
+}
+
+pub fn by_form() -> Consent {
+    Consent { source: "form".into(), wording_version: None, given_at: None, given_from: None }
 }
 
 pub fn id_of(done: &Done, field: &str) -> Uuid {

@@ -163,6 +163,9 @@ fn kind(event: &SubscriberEvent) -> &'static str {
         SubscriberEvent::GroupLeft { .. } => "left",
         SubscriberEvent::OptedOut { .. } => "opted out",
         SubscriberEvent::OptedIn { .. } => "opted in",
+        SubscriberEvent::Erased {} => "erased",
+        SubscriberEvent::SubscriptionRequested(_) => "requested",
+        SubscriberEvent::SubscriptionConfirmed { .. } => "confirmed",
     }
 }
 

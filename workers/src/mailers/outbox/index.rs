@@ -186,7 +186,7 @@ impl Index {
         let previews: Vec<_> =
             self.listing.newest.iter().filter_map(|entry| self.previews.get(entry)).collect();
         let page = page::render(&previews, self.listing.total)?;
-        let temporary = self.store.temporary();
+        let temporary = self.store.temporary("index.html");
         fs::write(&temporary, page)?;
         fs::rename(&temporary, self.store.dir().join("index.html"))
     }

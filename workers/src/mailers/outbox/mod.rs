@@ -3,12 +3,14 @@
 //! The start of a hand-over is `link()`: a message is written below `tmp/`, made durable, and then linked to a name made
 //! of dispatch, reader and attempt. A name appears once, whole, and is never removed: so what became of an attempt can
 //! always be told, and nothing stays unknown. To give an attempt up the reconciler links a tombstone to that very name:
-//! exactly one of both wins. An erasure may empty a message's file; the name stays, and so does what it proves.
+//! exactly one of both wins. An erasure empties a message's file; the name stays, and so does what it proves.
 
+mod forget;
 mod index;
 mod page;
 mod store;
 
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -145,12 +147,21 @@ impl Mailer for Outbox {
             Err(_stopped) => Err(Unavailable::new(STOPPED)),
         }
     }
+
+    async fn forget(&self, readers: &HashSet<Uuid>) -> Result<(), Unavailable> {
+        let readers = readers.clone();
+        match self.blocking(move |store| store.forget(&readers)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Unavailable::new(format!("mails in the outbox can't be emptied: {error}"))),
+            Err(_stopped) => Err(Unavailable::new(STOPPED)),
+        }
+    }
 }
 
 impl Store {
     /// Writes, makes durable, checks the window, links. What fails before the link was never visible.
     fn hand_over(&self, name: &str, content: &[u8], window: &Window) -> Outcome {
-        let Ok(staged) = self.stage(content) else { return Outcome::Deferred { code: None } };
+        let Ok(staged) = self.stage(name, content) else { return Outcome::Deferred { code: None } };
         if window.check().is_err() {
             return Outcome::NotStarted;
         }
@@ -173,7 +184,7 @@ impl Store {
 
     /// Closes an attempt unless its message is there already, and makes the answer durable.
     fn give_up(&self, name: &str) -> io::Result<Kind> {
-        let staged = self.stage(store::TOMBSTONE)?;
+        let staged = self.stage(name, store::TOMBSTONE)?;
         let kind = match self.link(&staged, name)? {
             Linked::New => Kind::Tombstone,
             Linked::Taken(kind) => kind,

@@ -81,24 +81,28 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes a temporary file and makes it durable.
-    pub(super) fn stage(&self, content: &[u8]) -> io::Result<Staged> {
-        let (mut file, staged) = self.create()?;
+    pub(super) fn tmp(&self) -> &Path {
+        &self.tmp
+    }
+
+    /// Writes what is to get this name into a temporary file and makes it durable.
+    pub(super) fn stage(&self, name: &str, content: &[u8]) -> io::Result<Staged> {
+        let (mut file, staged) = self.create(name)?;
         file.write_all(content)?;
         file.sync_all()?;
         Ok(staged)
     }
 
-    fn create(&self) -> io::Result<(File, Staged)> {
-        let path = self.temporary();
+    fn create(&self, name: &str) -> io::Result<(File, Staged)> {
+        let path = self.temporary(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_FILE).open(&path)?;
         Ok((file, Staged(path)))
     }
 
-    /// A name below `tmp/` that nobody else uses.
-    pub(super) fn temporary(&self) -> PathBuf {
+    /// A name below `tmp/` that nobody else uses; it tells what the file is for.
+    pub(super) fn temporary(&self, name: &str) -> PathBuf {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        self.tmp.join(format!("{}-{number}.tmp", self.process))
+        self.tmp.join(format!("{}-{number}.{name}.tmp", self.process))
     }
 
     /// Gives a staged file its name, which is the start of a hand-over. Exactly one link to a name wins.
@@ -136,9 +140,9 @@ impl Store {
         if space.f_bavail.saturating_mul(space.f_frsize) < FREE_BYTES_MIN {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let (mut file, staged) = self.create()?;
+        let (mut file, staged) = self.create("probe")?;
         file.write_all(b"probe\n")?;
-        let linked = Staged(self.temporary());
+        let linked = Staged(self.temporary("probe"));
         fs::hard_link(&staged.0, &linked.0)
     }
 

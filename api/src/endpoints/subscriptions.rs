@@ -1,0 +1,186 @@
+//! Double opt-in: anybody asks for a subscription, the owner of the address confirms it by the link in a mail.
+//!
+//! Every subscription over these routes is confirmed, whatever group it is to: the staff and imports bring a consent that
+//! was given elsewhere, a form on a website brings somebody's word. Looking at the page changes nothing: mail programs and
+//! scanners open links, too.
+
+use crate::access::{Access, Kind, Routes, query_token};
+use crate::body::{self, Call, Input, is_json};
+use crate::config::{FORM_MAX_BYTES, JSON_MAX_BYTES};
+use crate::context::{self, once};
+use crate::endpoints::preference_page::is_from_our_page;
+use crate::input::json;
+use crate::limits;
+use crate::pages::subscription::{self, Subscription};
+use crate::pages::{self, Words};
+use crate::problem::{ApiError, Problem};
+use crate::respond;
+use crate::state::App;
+use crate::visit::{self, Visitor};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use commands::{NewSubscription, SubscriptionLink};
+use domain::group::Group;
+use eventstore::clock;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, Uri};
+use mail::{PreferenceClaims, mask_address};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+const NO_TOKEN: ApiError = ApiError::Unauthorized("send the token of the link in the mail");
+
+pub(super) fn routes(app: &App) -> Routes {
+    Routes::new(app)
+        .command(Access::Public, routes!(request))
+        .add(Access::Public, Kind::Secret, routes!(page))
+        .add(Access::Public, Kind::Command, routes!(confirm))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SubscriptionInput {
+    #[schema(example = "ana@example.com")]
+    email: String,
+    /// At most 20.
+    groups: Vec<Uuid>,
+    /// Taken over with the confirmation, where they have none.
+    #[schema(example = "Ana O'Brien")]
+    name: Option<String>,
+}
+
+impl Input for SubscriptionInput {}
+
+/// Ask for a subscription
+///
+/// For anybody's address, by anybody: a mail goes there, and who reads it confirms. Until then nothing else is sent. Whether
+/// the address is known is not told. An address gets three such mails an hour and five a day at the most.
+#[utoipa::path(post, path = "/subscriptions", tag = "subscriptions", request_body = SubscriptionInput,
+    responses((status = 202, description = "A mail that asks its owner is on its way to the address.")))]
+async fn request(
+    State(app): State<App>,
+    visitor: Visitor,
+    call: Call<SubscriptionInput>,
+) -> Result<Response, ApiError> {
+    limits::subscription(&app, visitor.client)?;
+    let SubscriptionInput { email, groups, name } = call.body;
+    let wording_version = app.config.consent_wording.clone();
+    let new = NewSubscription { email, groups, name, wording_version, visit: visitor.visit };
+    let done = once(&app, &call.context, app.commands.request_subscription(&call.context, new)).await?;
+    Ok(respond::with_position(StatusCode::ACCEPTED.into_response(), &done.position))
+}
+
+/// Show the page that confirms a subscription
+///
+/// Where the link of the mail leads. Changes nothing. In English or German, by `Accept-Language`. Once it is confirmed, the
+/// page leads to the reader's preferences.
+#[utoipa::path(get, path = "/subscriptions/confirm", tag = "subscriptions",
+    params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 401, description = "The link does not work any more: a page that says so.", body = String,
+            content_type = "text/html"),
+        (status = 503, description = "Not available now: a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
+async fn page(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
+    let words = Words::of(&headers);
+    let Some(token) = query_token(&uri) else { return subscription::dead_link(words) };
+    show(&app, words, &token).await.unwrap_or_else(|error| pages::failed(words, error))
+}
+
+async fn show(app: &App, words: &Words, token: &str) -> Result<Response, ApiError> {
+    let Some(link) = app.commands.subscription_link(token).await? else {
+        return Ok(subscription::dead_link(words));
+    };
+    let groups = eventstore::load_many::<Group>(&app.pool, &link.groups).await?;
+    let mut groups: Vec<String> = groups.into_values().map(|group| group.aggregate.name).collect();
+    groups.sort_unstable();
+    let preferences = if link.confirmed { Some(preferences_url(app, &link)?) } else { None };
+    let shown = Subscription { reader: mask_address(&link.email), groups, preferences };
+    Ok(subscription::ask(words, &shown))
+}
+
+fn preferences_url(app: &App, link: &SubscriptionLink) -> Result<String, ApiError> {
+    let claims = PreferenceClaims {
+        subscriber: link.subscriber,
+        campaign: None,
+        group: None,
+        dispatch: None,
+        issued_at: clock::now().timestamp(),
+    };
+    let token = app.link_keys.sign_preference(&claims).map_err(|_| ApiError::Internal)?;
+    Ok(app.links.preferences_url(&token))
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ConfirmationInput {
+    /// Of the link in the mail, where it is not in the address.
+    #[schema(example = "plc_Jx2p9Wm4")]
+    token: Option<String>,
+}
+
+/// Our own page's, which has nothing to fill in.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents a form")]
+struct ConfirmationForm {}
+
+/// Confirm a subscription
+///
+/// By the token of the mail's link, in the address or in the body: from now on these groups may write to the reader, and an
+/// opt-out that they chose earlier ends for them. As often as it is sent, within seven days; not any more once the reader
+/// opted out. As JSON, or without a body; or as the form of our own page, which has to come from there.
+#[utoipa::path(post, path = "/subscriptions/confirm", tag = "subscriptions",
+    params(("token" = Option<String>, Query, description = "Of the link in the mail.")),
+    request_body(content((ConfirmationInput = "application/json"), (ConfirmationForm = "application/x-www-form-urlencoded"))),
+    responses((status = 204, description = "It is confirmed."),
+        (status = 303, description = "Of the form: back to the page, which shows the result."),
+        (status = 401, description = "The link does not work any more: of the form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 403, description = "A form that is not from our page.", body = String, content_type = "text/html"),
+        (status = 503, description = "Not available now: of the form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
+async fn confirm(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    match body::media_type(&parts.headers).as_str() {
+        "" => by_json(&app, &parts, body).await,
+        _ if is_json(&parts.headers) => by_json(&app, &parts, body).await,
+        "application/x-www-form-urlencoded" => by_form(&app, &parts, body).await,
+        _ => Err(ApiError::UnsupportedMediaType("send application/json or our own page's form")),
+    }
+}
+
+/// The words that the reader saw are a frontend's: of the forms and pages that the setting is for.
+async fn by_json(app: &App, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+    let bytes = body::read(app, &parts.headers, body, JSON_MAX_BYTES).await?;
+    let input: ConfirmationInput =
+        if bytes.is_empty() { ConfirmationInput::default() } else { json::parse(&bytes)? };
+    let token = input.token.or_else(|| query_token(&parts.uri)).ok_or(NO_TOKEN)?;
+    // A key is of this link's: the route does not name it.
+    let context = context::of(app, parts, &[token.as_bytes(), &bytes])?;
+    let wording = app.config.consent_wording.clone();
+    let confirmed = app.commands.confirm_subscription(&context, &token, wording, visit::of(parts));
+    Ok(respond::no_content(&once(app, &context, confirmed).await?))
+}
+
+async fn by_form(app: &App, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+    let words = Words::of(&parts.headers);
+    if !is_from_our_page(app, &parts.headers) {
+        return Ok(pages::foreign_form(words));
+    }
+    body::read(app, &parts.headers, body, FORM_MAX_BYTES).await?;
+    let Some(token) = query_token(&parts.uri) else { return Ok(subscription::dead_link(words)) };
+    let (context, wording) = (context::plain(parts), Some(subscription::wording_version(words)));
+    let confirmed = app.commands.confirm_subscription(&context, &token, wording, visit::of(parts));
+    Ok(match confirmed.await.map_err(ApiError::from) {
+        // A token that opened something is ours: base64url, and nothing that a header could not hold.
+        Ok(done) => {
+            let back = Redirect::to(&app.links.subscription_url(&token)).into_response();
+            respond::with_position(back, &done.position)
+        }
+        Err(ApiError::Unauthorized(_)) => subscription::dead_link(words),
+        Err(error) => pages::failed(words, error),
+    })
+}

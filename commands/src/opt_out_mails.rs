@@ -1,0 +1,111 @@
+//! Mails that tell people of their own opt-outs. The opt-out notes that there is one to be sent, in its transaction, and needs
+//! nothing else for it; here notes become mails, each once.
+
+use crate::{CommandError, Commands, Context};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::consent::Scope;
+use domain::subscriber::Subscriber;
+use domain::transactional::{OptOutMail, Transactional, TransactionalCommand};
+use domain::{DispatchId, Sequence, SubscriberId};
+use eventstore::sealing::SubjectKeys;
+use eventstore::{Append, Decided, Loaded, append, ids, load_many};
+use sqlx::types::Json;
+use std::time::Duration;
+
+/// The opt-out looks for permits that are open for its person, and must not find the one of its own mail. It also lets
+/// whoever leaves a group and then everything get one mail.
+const AFTER: Duration = Duration::from_secs(1);
+/// Whoever has a person's link can opt out and in again as often as they like: that fills nobody's mailbox.
+const HOURLY_MAX: i64 = 3;
+const DAILY_MAX: i64 = 10;
+const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(1);
+/// Notes that become mails in one transaction.
+const AT_ONCE: i64 = 50;
+
+#[derive(sqlx::FromRow)]
+struct Note {
+    subscriber_id: SubscriberId,
+    opt_out: i64,
+    scope: Json<Scope>,
+    opted_out_at: DateTime<Utc>,
+    /// Of the same person, this one included.
+    hourly: i64,
+    daily: i64,
+}
+
+impl Note {
+    fn may_go(&self) -> bool {
+        self.hourly <= HOURLY_MAX && self.daily <= DAILY_MAX
+    }
+
+    /// Whoever makes it again meets the same key.
+    fn dispatch(&self) -> DispatchId {
+        ids::opt_out_mail_id(self.subscriber_id, self.sequence())
+    }
+
+    fn sequence(&self) -> Sequence {
+        self.opt_out.cast_unsigned()
+    }
+}
+
+impl Commands {
+    /// Queues the mails of some opt-outs, oldest first.
+    pub async fn queue_opt_out_mails(&self) -> Result<(), CommandError> {
+        let mut tx = self.store.pool.begin().await?;
+        let notes: Vec<Note> = sqlx::query_as(
+            "SELECT n.subscriber_id, n.opt_out, n.scope, n.opted_out_at, c.hourly, c.daily
+             FROM opt_out_mails n CROSS JOIN LATERAL (
+                 SELECT count(*) FILTER (WHERE o.opted_out_at > n.opted_out_at - interval '1 hour') AS hourly,
+                     count(*) AS daily
+                 FROM opt_out_mails o
+                 WHERE o.subscriber_id = n.subscriber_id AND o.opt_out <= n.opt_out
+                   AND o.opted_out_at > n.opted_out_at - interval '1 day') c
+             WHERE n.done_at IS NULL AND n.opted_out_at < clock_timestamp() - make_interval(secs => $1)
+             ORDER BY n.opted_out_at LIMIT $2 FOR UPDATE OF n SKIP LOCKED",
+        )
+        .bind(AFTER.as_secs_f64())
+        .bind(AT_ONCE)
+        .fetch_all(&mut *tx)
+        .await?;
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<SubscriberId> = notes.iter().map(|note| note.subscriber_id).collect();
+        let people = load_many::<Subscriber>(&mut *tx, &ids).await?;
+        let mut appends = Vec::with_capacity(notes.len());
+        for note in notes.iter().filter(|note| note.may_go()) {
+            if let Some(person) = people.get(&note.subscriber_id) {
+                appends.extend(self.opt_out_mail(note, &person.aggregate).await?);
+            }
+        }
+        append(&mut tx, appends, &Context::system("sender").metadata()).await?;
+        sqlx::query(
+            "UPDATE opt_out_mails n SET done_at = clock_timestamp()
+             FROM unnest($1::uuid[], $2::bigint[]) AS done (subscriber_id, opt_out)
+             WHERE (n.subscriber_id, n.opt_out) = (done.subscriber_id, done.opt_out)",
+        )
+        .bind(ids)
+        .bind(notes.iter().map(|note| note.opt_out).collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(())
+    }
+
+    async fn opt_out_mail(&self, note: &Note, person: &Subscriber) -> Result<Option<Append>, CommandError> {
+        let Some(address_hash) = person.address_hash else { return Ok(None) };
+        let mail = OptOutMail {
+            subscriber_id: note.subscriber_id,
+            opt_out: note.sequence(),
+            scope: note.scope.0.clone(),
+            mailer: self.mailers.default.clone(),
+            address_hash,
+            hash_key_id: person.hash_key_id.clone(),
+            expires_at: note.opted_out_at + GIVEN_UP_AFTER,
+        };
+        let request = TransactionalCommand::RequestOptOut(mail);
+        let decided = Decided::<Transactional>::decide(note.dispatch(), Loaded::default(), request).await?;
+        Ok(Some(decided.into_append(&SubjectKeys::new())?))
+    }
+}

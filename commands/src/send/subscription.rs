@@ -1,0 +1,131 @@
+//! Authorizes mails of a double opt-in. No opt-out stops them: whoever left may come back, and nobody else can do it for
+//! them. What a provider said of the address does: nothing goes where mail bounces or is called spam.
+
+use super::authorize::NewPermit;
+use super::{Authorized, Lease};
+use crate::subscriptions::{SubscriptionToken, let_link_count};
+use crate::{CommandError, Commands, Context, reader_key};
+use domain::dispatch::{Index, Refusal};
+use domain::subscriber::{Subscriber, SubscriberCommand, SubscriptionRequest};
+use domain::transactional::{Transactional, TransactionalCommand};
+use domain::{AddressHash, SubscriberId};
+use eventstore::sealing;
+use eventstore::{Decided, Loaded, StoreError, append, ids, load};
+use sqlx::PgConnection;
+use std::time::Duration;
+
+/// Of its one recipient.
+const ONLY: Index = 0;
+
+/// Who has the address.
+#[derive(sqlx::FromRow)]
+struct Owner {
+    subscriber_id: SubscriberId,
+    is_left: bool,
+    is_erased: bool,
+}
+
+/// Whom the request is recorded of.
+enum Person {
+    Known(Box<Loaded<Subscriber>>),
+    New,
+    /// Nothing is recorded before they confirm: what keeps an erased address suppressed must not end by a stranger's word.
+    Erased,
+}
+
+impl Commands {
+    /// One short transaction: whose the address is, under the gate's lock; the request in that person's stream; the
+    /// permit; and from the commit on the link in this very mail counts. `made` is the word of why there is none.
+    pub async fn authorize_subscription_mail(
+        &self,
+        lease: Lease,
+        mail: Loaded<Transactional>,
+        mailer: &str,
+        made: Result<(SubscriptionRequest, &SubscriptionToken), &'static str>,
+        hold: Duration,
+    ) -> Result<Authorized<Transactional>, CommandError> {
+        let mut tx = self.store.pool.begin().await?;
+        let (mut allowed, mut suppressed, mut rejected, mut readers) = (vec![], vec![], vec![], vec![]);
+        let refusal = |reason: &str| vec![Refusal { index: ONLY, reason: reason.into() }];
+        match made {
+            Err(reason) => rejected = refusal(reason),
+            Ok((request, token)) => match find_person(&mut tx, request.address_hash).await? {
+                Err(reason) => suppressed = refusal(reason),
+                Ok((id, person)) => {
+                    match self.note_request(&mut tx, id, person, request).await {
+                        Ok(()) => {}
+                        Err(CommandError::Conflict) => return Ok(Authorized::Lost),
+                        Err(error) => return Err(error),
+                    }
+                    let_link_count(&mut tx, lease.dispatch_id, id, token).await?;
+                    allowed = vec![ONLY];
+                    readers = vec![reader_key(id)];
+                }
+            },
+        }
+        let permit = NewPermit { id: ids::new_id(), campaign: None, mailer, readers, hold };
+        let authorize = TransactionalCommand::Authorize {
+            permit_id: permit.id,
+            allowed: allowed.clone(),
+            suppressed,
+            rejected,
+        };
+        self.conclude(tx, lease, mail, authorize, permit, allowed).await
+    }
+
+    async fn note_request(
+        &self,
+        tx: &mut PgConnection,
+        id: SubscriberId,
+        person: Person,
+        request: SubscriptionRequest,
+    ) -> Result<(), CommandError> {
+        let (loaded, keys) = match person {
+            Person::Known(loaded) => (*loaded, sealing::fetch(&mut *tx, &self.store.master, &[id]).await?),
+            Person::New => (Loaded::default(), sealing::create(&mut *tx, &self.store.master, &[id]).await?),
+            Person::Erased => return Ok(()),
+        };
+        let request = SubscriberCommand::RequestSubscription(Box::new(request));
+        let decided = Decided::<Subscriber>::decide(id, loaded, request).await?;
+        if decided.events.is_empty() {
+            return Ok(());
+        }
+        let events = vec![decided.into_append(&keys)?];
+        let appended = append(tx, events, &Context::system("sender").metadata()).await?;
+        match appended.lost.is_empty() {
+            true => Ok(()),
+            // Somebody was added with this address in this moment.
+            false => Err(StoreError::Conflict.into()),
+        }
+    }
+}
+
+/// Locks in one statement and looks in the next: a statement's snapshot is older than the lock that it waited for.
+async fn find_person(
+    tx: &mut PgConnection,
+    address: AddressHash,
+) -> Result<Result<(SubscriberId, Person), &'static str>, CommandError> {
+    sqlx::query("SELECT FROM gates WHERE address_hash = $1 FOR NO KEY UPDATE")
+        .bind(address.0.as_slice())
+        .execute(&mut *tx)
+        .await?;
+    let owner: Option<Owner> = sqlx::query_as(
+        "SELECT subscriber_id, is_left, EXISTS (
+             SELECT FROM subject_keys k WHERE k.subject_id = g.subscriber_id AND k.destroyed_at IS NOT NULL) AS is_erased
+         FROM gates g WHERE address_hash = $1",
+    )
+    .bind(address.0.as_slice())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let id = match owner {
+        None => return Ok(Ok((ids::new_id(), Person::New))),
+        Some(Owner { is_erased: true, .. }) => return Ok(Ok((ids::new_id(), Person::Erased))),
+        Some(Owner { is_left: true, .. }) => return Ok(Err("address_left")),
+        Some(Owner { subscriber_id, .. }) => subscriber_id,
+    };
+    let loaded = load::<Subscriber>(tx, id).await?;
+    Ok(match loaded.aggregate.unwanted {
+        true => Err("unwanted"),
+        false => Ok((id, Person::Known(Box::new(loaded)))),
+    })
+}

@@ -1,0 +1,162 @@
+//! The question of a double opt-in, and the confirmation of an opt-out.
+
+use super::Sender;
+use super::transactional::Decided;
+use crate::mailers::{Mailer, Outgoing};
+use crate::window::Window;
+use commands::send::Lease;
+use commands::{CommandError, SubscriberDetails, SubscriptionToken};
+use domain::consent::Scope;
+use domain::dispatch::Index;
+use domain::group::Group;
+use domain::subscriber::{Subscriber, SubscriptionRequest};
+use domain::transactional::{OptOutMail, SubscriptionMail, Transactional};
+use domain::{AddressHash, DispatchId, GroupId, Personal};
+use eventstore::{Loaded, clock, ids, load, load_many, sealing};
+use mail::consent::{self, Letter};
+use mail::{Address, MessageParts, PreferenceClaims, Rendered};
+
+const ONLY: Index = 0;
+
+/// The mail with what its authorization needs, or the word of why there is none.
+type Made<T> = Result<(T, Outgoing), &'static str>;
+
+impl Sender {
+    pub(super) async fn decide_on_subscription(
+        &self,
+        lease: Lease,
+        dispatch: Loaded<Transactional>,
+        mail: &SubscriptionMail,
+        mailer: &dyn Mailer,
+    ) -> Result<Decided, CommandError> {
+        let made = self.make_subscription_mail(lease.dispatch_id, &dispatch.aggregate, mail).await?;
+        let window = Window::open(self.commands.timing.window);
+        let (name, hold) = (mailer.name(), self.hold(mailer));
+        let (made, mails) = parted(made);
+        let made = match &made {
+            Ok((request, token)) => Ok((request.clone(), token)),
+            Err(reason) => Err(*reason),
+        };
+        let authorized = self.commands.authorize_subscription_mail(lease, dispatch, name, made, hold).await?;
+        Ok(Decided { mails, window, authorized })
+    }
+
+    async fn make_subscription_mail(
+        &self,
+        id: DispatchId,
+        dispatch: &Transactional,
+        mail: &SubscriptionMail,
+    ) -> Result<Made<(SubscriptionRequest, SubscriptionToken)>, CommandError> {
+        let Some(request) = self.commands.subscription_request(id).await? else { return Ok(Err("erased")) };
+        let Personal::Plain(address) = &request.address else { return Ok(Err("erased")) };
+        let groups = self.group_names(&mail.groups).await?;
+        let token = SubscriptionToken::draw()?;
+        let link = self.links.subscription_url(token.text());
+        let written =
+            consent::subscription(&Letter { sender: self.sender_name(), groups: &groups, link: &link });
+        let outgoing = self.letter(id, dispatch, "subscription", address.clone(), &written);
+        Ok(outgoing.map(|outgoing| ((request, token), outgoing)))
+    }
+
+    pub(super) async fn decide_on_opt_out(
+        &self,
+        lease: Lease,
+        dispatch: Loaded<Transactional>,
+        mail: &OptOutMail,
+        mailer: &dyn Mailer,
+    ) -> Result<Decided, CommandError> {
+        let made = self.make_opt_out_mail(lease.dispatch_id, &dispatch.aggregate, mail).await?;
+        let window = Window::open(self.commands.timing.window);
+        let (name, hold) = (mailer.name(), self.hold(mailer));
+        let (address, mails) = parted(made);
+        let authorized =
+            self.commands.authorize_opt_out_mail(lease, dispatch, mail, name, address, hold).await?;
+        Ok(Decided { mails, window, authorized })
+    }
+
+    async fn make_opt_out_mail(
+        &self,
+        id: DispatchId,
+        dispatch: &Transactional,
+        mail: &OptOutMail,
+    ) -> Result<Made<AddressHash>, CommandError> {
+        let (store, reader) = (&self.commands.store, mail.subscriber_id);
+        let person = load::<Subscriber>(&store.pool, reader).await?.aggregate;
+        let keys = sealing::fetch(&store.pool, &store.master, &[reader]).await?;
+        let (Some(key), Some(hash)) = (keys.get(&reader), person.address_hash) else {
+            return Ok(Err("erased"));
+        };
+        let address = SubscriberDetails::open_with(key, &person)?.address;
+        let left: &[GroupId] = match &mail.scope {
+            Scope::Global => &[],
+            Scope::Groups(groups) => groups,
+        };
+        let claims = PreferenceClaims {
+            subscriber: reader,
+            campaign: None,
+            group: left.first().copied().filter(|_| left.len() == 1),
+            dispatch: Some(id),
+            issued_at: clock::now().timestamp(),
+        };
+        let Ok(token) = self.keys.sign_preference(&claims) else { return Ok(Err("link_not_signed")) };
+        let (groups, link) = (self.group_names(left).await?, self.links.preferences_url(&token));
+        let written = consent::opt_out(&Letter { sender: self.sender_name(), groups: &groups, link: &link });
+        Ok(self.letter(id, dispatch, "opt_out", address, &written).map(|outgoing| (hash, outgoing)))
+    }
+
+    /// A group that was deleted still has its name.
+    async fn group_names(&self, groups: &[GroupId]) -> Result<Vec<String>, CommandError> {
+        let known = load_many::<Group>(&self.commands.store.pool, groups).await?;
+        let mut names: Vec<String> = known.into_values().map(|group| group.aggregate.name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn sender_name(&self) -> &str {
+        self.settings.default_from.name.as_deref().unwrap_or(&self.settings.mail_host)
+    }
+
+    /// To the one recipient of a mail of our own.
+    fn letter(
+        &self,
+        id: DispatchId,
+        dispatch: &Transactional,
+        kind: &str,
+        address: String,
+        written: &Rendered,
+    ) -> Result<Outgoing, &'static str> {
+        let (from, host) = (&self.settings.default_from, &self.settings.mail_host);
+        let attempt = dispatch.recipients.first().map_or(0, |recipient| recipient.attempts) + 1;
+        let message = mail::build(&MessageParts {
+            from,
+            reply_to: None,
+            to: &Address { email: address.clone(), name: None },
+            subject: &written.subject,
+            html: &written.html,
+            text: &written.text,
+            message_id: &format!("{id}.{ONLY}.{attempt}@{host}"),
+            date: clock::now(),
+            list: None,
+            tags: &[
+                ("X-Postledger-Kind", kind),
+                ("X-Postledger-Dispatch", &id.to_string()),
+                ("X-Postledger-Attempt", &attempt.to_string()),
+            ],
+        });
+        Ok(Outgoing {
+            dispatch: id,
+            subscriber: ids::recipient_id(id, ONLY),
+            attempt: u32::from(attempt),
+            envelope_from: from.email.clone(),
+            envelope_to: address,
+            message: self.signed(from, message)?,
+        })
+    }
+}
+
+fn parted<T>(made: Made<T>) -> (Result<T, &'static str>, Vec<(Index, Outgoing)>) {
+    match made {
+        Ok((needed, outgoing)) => (Ok(needed), vec![(ONLY, outgoing)]),
+        Err(reason) => (Err(reason), Vec::new()),
+    }
+}

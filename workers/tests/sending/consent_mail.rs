@@ -1,0 +1,326 @@
+//! Mails of readers' own decisions: the question of a double opt-in, the confirmation of an opt-out.
+
+use crate::support::*;
+use commands::{Context, NewSubscription, OptOut, Preferences};
+use domain::SubscriberId;
+use domain::consent::{Channel, Origin, Scope};
+use domain::dispatch::State;
+use domain::transactional::Transactional;
+use domain::visit::Visit;
+use mail::links::{LinkKey, LinkKeys};
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use uuid::Uuid;
+use workers::mailers::{Outcome, Outgoing};
+use workers::sender::Sender;
+
+/// Anybody's request.
+async fn ask(world: &World, email: &str) {
+    let new = NewSubscription {
+        email: email.into(),
+        name: Some("Win <b>big</b> at evil.example".into()),
+        groups: vec![world.group],
+        wording_version: None,
+        visit: Visit::default(),
+    };
+    world.commands.request_subscription(&Context::default(), new).await.unwrap();
+}
+
+async fn opt_out(world: &World, subscriber: SubscriberId, scope: Scope, channel: Channel) {
+    let opt_out = OptOut { subscriber, scope, channel, origin: Origin::default() };
+    world.commands.opt_out(&Context::system("test"), opt_out).await.unwrap();
+}
+
+async fn opt_in(world: &World, subscriber: SubscriberId) {
+    let wanted = Preferences {
+        subscriber,
+        global_opt_out: false,
+        groups: vec![(world.group, true)],
+        origin: Origin::default(),
+    };
+    world.commands.set_preferences(&Context::system("test"), wanted).await.unwrap();
+}
+
+/// Lets the sender work until nothing waits.
+async fn send(world: &World, sender: &Sender) {
+    world.a_moment_passes().await;
+    while sender.step_transactional().await.unwrap() {}
+}
+
+fn taken(mailer: &Scripted) -> Vec<Outgoing> {
+    mailer.taken.lock().unwrap().clone()
+}
+
+/// Quoted-printable wraps and escapes links.
+fn text_of(mail: &Outgoing) -> String {
+    String::from_utf8(mail.message.clone()).unwrap().replace("=\r\n", "").replace("=3D", "=")
+}
+
+fn token_of(mail: &Outgoing) -> String {
+    let text = text_of(mail);
+    let (_, rest) = text.split_once("token=").expect("a link");
+    rest.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).next().unwrap().to_owned()
+}
+
+/// What became of the newest mail outside campaigns.
+async fn end(world: &World) -> (State, Option<String>) {
+    let newest =
+        "SELECT aggregate_id::uuid FROM events WHERE aggregate_type = 'transactional' AND sequence = 1
+                  ORDER BY append_id DESC LIMIT 1";
+    let id: Uuid = sqlx::query_scalar(newest).fetch_one(&world.pool).await.unwrap();
+    let dispatch: Transactional = eventstore::load(&world.pool, id).await.unwrap().aggregate;
+    let [recipient] = &dispatch.recipients[..] else { panic!("{dispatch:?}") };
+    (recipient.state, recipient.reason.clone())
+}
+
+async fn count(world: &World, event: &str) -> i64 {
+    let count = "SELECT count(*) FROM events WHERE event_type = $1";
+    sqlx::query_scalar(count).bind(event).fetch_one(&world.pool).await.unwrap()
+}
+
+async fn confirm(world: &World, token: &str) {
+    world.commands.confirm_subscription(&Context::default(), token, None, Visit::default()).await.unwrap();
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn the_owner_of_the_address_is_asked(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    ask(&world, "ana@example.com").await;
+    send(&world, &sender).await;
+    assert_eq!(end(&world).await, (State::Accepted, None));
+    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let text = text_of(mail);
+    assert_eq!(mail.envelope_to, "ana@example.com");
+    assert!(text.contains("Subject: Please confirm your subscription at News\r\n"), "{text}");
+    assert!(text.contains("To: ana@example.com\r\n"), "{text}");
+    assert!(text.contains("https://mail.example.com/subscriptions/confirm?token=plc_"), "{text}");
+    assert!(!text.contains("List-Unsubscribe"), "{text}");
+    assert!(!text.contains("evil.example") && !text.contains("<b>"), "a stranger's words: {text}");
+    confirm(&world, &token_of(mail)).await;
+    assert_eq!(count(&world, "SubscriptionConfirmed").await, 1);
+    assert!(!world.has_permits().await);
+}
+
+/// What goes to whom: the campaign of a moment later finds nobody who did not confirm.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn campaigns_reach_who_confirmed_by_that_consent(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    ask(&world, "ana@example.com").await;
+    ask(&world, "bob@example.com").await;
+    send(&world, &sender).await;
+    let mails = taken(&mailer);
+    let to_ana = mails.iter().find(|mail| mail.envelope_to == "ana@example.com").unwrap();
+    confirm(&world, &token_of(to_ana)).await;
+    mailer.taken.lock().unwrap().clear();
+    let campaign = world.frozen_campaign(domain::campaign::OnUnknown::Hold).await;
+    world.send_until(&sender, campaign, "completed").await;
+    let reached: Vec<String> = taken(&mailer).into_iter().map(|mail| mail.envelope_to).collect();
+    assert_eq!(reached, ["ana@example.com"]);
+    let consents: serde_json::Value = sqlx::query_scalar(
+        "SELECT payload #> '{SendAuthorized,consents}' FROM events WHERE event_type = 'SendAuthorized'",
+    )
+    .fetch_one(&world.pool)
+    .await
+    .unwrap();
+    assert_eq!(consents, serde_json::json!([2]), "the confirmation, behind the request");
+}
+
+/// An opt-out is no reason to keep a person from coming back; a complaint is one not to ask.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_left_is_asked_and_who_called_it_spam_is_not(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let readers = world.readers(3).await;
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    let channels = [Channel::Admin, Channel::Complaint, Channel::HardBounce];
+    for ((number, reader), channel) in readers.iter().enumerate().zip(channels) {
+        opt_out(&world, *reader, Scope::Global, channel).await;
+        ask(&world, &format!("reader{number}@example.com")).await;
+        send(&world, &sender).await;
+        match channel {
+            Channel::Admin => assert_eq!(end(&world).await, (State::Accepted, None)),
+            _ => assert_eq!(end(&world).await, (State::Suppressed, Some("unwanted".into()))),
+        }
+    }
+    assert_eq!(taken(&mailer).len(), 1);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_mail_that_is_tried_again_asks_once(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = tries.clone();
+    let mailer = Scripted::answering(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
+        0 => Outcome::Deferred { code: Some(451) },
+        _ => Outcome::Accepted { provider_id: None, late: false },
+    });
+    let sender = world.sender(mailer.clone()).await;
+    ask(&world, "ana@example.com").await;
+    world
+        .until(async || {
+            sender.step_transactional().await.unwrap();
+            !taken(&mailer).is_empty()
+        })
+        .await;
+    assert_eq!(count(&world, "SubscriptionRequested").await, 1);
+    confirm(&world, &token_of(&taken(&mailer)[0])).await;
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_opts_out_is_told_once(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    let group = || Scope::Groups(vec![world.group]);
+    for channel in [Channel::OneClick, Channel::OneClick, Channel::PreferencePage] {
+        opt_out(&world, reader, group(), channel).await;
+        send(&world, &sender).await;
+    }
+    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let text = text_of(mail);
+    assert_eq!(mail.envelope_to, "reader0@example.com");
+    assert!(text.contains("Subject: You are unsubscribed at News\r\n"), "{text}");
+    assert!(text.contains("News=E2=80=9D from News any more") || text.contains("“News” from News"), "{text}");
+    assert!(!text.contains("List-Unsubscribe"), "{text}");
+    // The way back: a link to the reader's own preferences.
+    let keys = eventstore::service_keys::load(&world.pool, &world.commands.store.master, "preference").await;
+    let keys = keys.unwrap().into_iter().map(|key| LinkKey { kid: key.kid, secret: *key.secret }).collect();
+    let claims = LinkKeys::new(keys).unwrap().verify_preference(&token_of(mail)).unwrap();
+    assert_eq!((claims.subscriber, claims.group), (reader, Some(world.group)));
+
+    opt_in(&world, reader).await;
+    opt_out(&world, reader, Scope::Global, Channel::OneClick).await;
+    send(&world, &sender).await;
+    assert_eq!(taken(&mailer).len(), 2, "a new opt-out");
+    assert!(text_of(&taken(&mailer)[1]).contains("You will not get any mail from News any more."));
+    assert!(!world.has_permits().await);
+}
+
+/// By an import, the staff, a complaint or a bounce.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_was_opted_out_by_others_gets_no_mail(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let readers = world.readers(4).await;
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    let channels = [Channel::Import, Channel::Admin, Channel::Complaint, Channel::HardBounce];
+    for (reader, channel) in readers.into_iter().zip(channels) {
+        opt_out(&world, reader, Scope::Global, channel).await;
+    }
+    send(&world, &sender).await;
+    assert!(taken(&mailer).is_empty());
+    assert_eq!(count(&world, "OptOutMailRequested").await, 0);
+}
+
+/// Between the opt-out and its mail.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_mail_that_has_no_reason_any_more_does_not_go(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let readers = world.readers(3).await;
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    let [back, spam, erased] = readers[..] else { panic!("three readers") };
+    let reason = |reason: &str| Some(reason.to_owned());
+
+    opt_out(&world, back, Scope::Global, Channel::OneClick).await;
+    opt_in(&world, back).await;
+    send(&world, &sender).await;
+    assert_eq!(end(&world).await, (State::Suppressed, reason("opted_in_again")));
+
+    opt_out(&world, spam, Scope::Groups(vec![world.group]), Channel::OneClick).await;
+    opt_out(&world, spam, Scope::Global, Channel::Complaint).await;
+    send(&world, &sender).await;
+    assert_eq!(end(&world).await, (State::Suppressed, reason("unwanted")));
+
+    opt_out(&world, erased, Scope::Global, Channel::OneClick).await;
+    sqlx::query("UPDATE subject_keys SET wrapped_key = NULL, destroyed_at = now() WHERE subject_id = $1")
+        .bind(erased)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    send(&world, &sender).await;
+    assert_eq!(end(&world).await, (State::Rejected, reason("erased")));
+    assert!(taken(&mailer).is_empty());
+}
+
+/// A group, and everything a moment later: one mail, about everything.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn only_the_last_opt_out_is_told(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    opt_out(&world, reader, Scope::Groups(vec![world.group]), Channel::OneClick).await;
+    opt_out(&world, reader, Scope::Global, Channel::PreferencePage).await;
+    send(&world, &sender).await;
+    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    assert!(text_of(mail).contains("You will not get any mail from News any more."));
+}
+
+/// Whoever has the link of a forwarded mail.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn opting_out_and_in_again_fills_no_mailbox(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    for _ in 0..6 {
+        opt_out(&world, reader, Scope::Global, Channel::PreferencePage).await;
+        send(&world, &sender).await;
+        opt_in(&world, reader).await;
+    }
+    assert_eq!(taken(&mailer).len(), 3, "three an hour");
+}
+
+/// Many senders at once, each of which finds the notes.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn many_senders_tell_each_person_once(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let readers = world.readers(20).await;
+    let mailer = Scripted::accepting();
+    for reader in &readers {
+        opt_out(&world, *reader, Scope::Global, Channel::OneClick).await;
+    }
+    world.a_moment_passes().await;
+    let senders = futures::future::join_all((0..4).map(|_| world.sender(mailer.clone()))).await;
+    let steps = senders.iter().map(|sender| async { while sender.step_transactional().await.unwrap() {} });
+    futures::future::join_all(steps).await;
+    world
+        .until(async || {
+            senders[0].step_transactional().await.unwrap();
+            taken(&mailer).len() >= readers.len()
+        })
+        .await;
+    let mut told: Vec<String> = taken(&mailer).into_iter().map(|mail| mail.envelope_to).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!((told.len(), taken(&mailer).len()), (20, 20));
+}
+
+/// Nothing but Postgres is needed, and nothing is lost: the mail goes when the mailer is back.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_opt_out_waits_for_no_mailer(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    mailer.down.store(true, Ordering::Relaxed);
+    let sender = world.sender(mailer.clone()).await;
+    opt_out(&world, reader, Scope::Global, Channel::OneClick).await;
+    send_while_down(&world, &sender).await;
+    assert!(taken(&mailer).is_empty() && !world.has_permits().await);
+    mailer.down.store(false, Ordering::Relaxed);
+    sqlx::query("UPDATE dispatch_work SET not_before = NULL").execute(&world.pool).await.unwrap();
+    send(&world, &sender).await;
+    assert_eq!(taken(&mailer).len(), 1);
+}
+
+async fn send_while_down(world: &World, sender: &Sender) {
+    world.a_moment_passes().await;
+    sender.step_transactional().await.unwrap();
+}
