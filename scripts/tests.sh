@@ -10,22 +10,25 @@ install_cargo_deny() {
   rm -rf "$DATA/tools/target"
 }
 
-# Schemathesis, once, at the versions that e2e/fuzz/requirements.txt has. Where PyPI cannot be reached its test does not run
-# and says so; CI has to have it.
-install_schemathesis() {
-  local wanted=e2e/fuzz/requirements.txt home=$DATA/tools/schemathesis python
-  python=$(test_python) || return 0
-  if ! cmp -s "$wanted" "$home/requirements.txt"; then
-    step "Schemathesis" "1 min the first time"
-    rm -rf "$home"
-    if ! { "$python" -m venv "$home" && "$home/bin/pip" install -q --disable-pip-version-check -r "$wanted"; } >"$DATA/log/pip.log" 2>&1; then
-      tail -n 5 "$DATA/log/pip.log"
-      [[ ${CI-} != true ]] || die "CI has to test with schemathesis"
-      return 0
-    fi
-    cp "$wanted" "$home/requirements.txt"
+# python_tool NAME: programs from PyPI for the tests, once, at the versions that e2e/NAME/requirements.txt has. Where PyPI cannot be
+# reached the tests that want them do not run and say so; CI has to have them.
+python_tool() {
+  local wanted=e2e/$1/requirements.txt home=$DATA/tools/$1 python
+  ! cmp -s "$wanted" "$home/requirements.txt" || return 0
+  python=$(test_python) || return 1
+  step "PyPI: $1" "1 min the first time"
+  rm -rf "$home"
+  if ! { "$python" -m venv "$home" && "$home/bin/pip" install -q --disable-pip-version-check -r "$wanted"; } >"$DATA/log/pip.log" 2>&1; then
+    tail -n 5 "$DATA/log/pip.log"
+    [[ ${CI-} != true ]] || die "CI has to test with $1"
+    return 1
   fi
-  export POSTLEDGER_TEST_SCHEMATHESIS=$home/bin/schemathesis
+  cp "$wanted" "$home/requirements.txt"
+}
+
+install_python_tools() {
+  ! python_tool fuzz || export POSTLEDGER_TEST_SCHEMATHESIS=$DATA/tools/fuzz/bin/schemathesis
+  ! python_tool moto || export POSTLEDGER_TEST_MOTO=$DATA/tools/moto/bin/moto_server
 }
 
 # run_fuzz [--examples N]: the reference against a running stack, for longer than `./run test` does, and never the same.
@@ -162,7 +165,7 @@ only_tests() {
   build
   POSTLEDGER_TEST_PYTHON=$(test_python)
   export POSTLEDGER_TEST_PYTHON POSTLEDGER_TEST_BINARY=$POSTLEDGER
-  install_schemathesis
+  install_python_tools
   await_test_kafka
   warn_without_kafka
   cargo test --workspace --locked "$@" || status=$?

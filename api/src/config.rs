@@ -3,6 +3,7 @@
 use crate::limits::Limits;
 use http::{HeaderValue, Uri};
 use ipnet::IpNet;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -123,6 +124,13 @@ pub struct Origin(HeaderValue);
 impl Origin {
     pub(crate) fn value(&self) -> &HeaderValue {
         &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Parsed from a URL: it is ASCII.
+        f.write_str(self.0.to_str().unwrap_or_default())
     }
 }
 

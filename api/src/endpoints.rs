@@ -9,6 +9,7 @@ mod groups;
 mod health;
 mod imports;
 mod jwks;
+mod media;
 mod members;
 mod oauth;
 mod opt_outs;
@@ -49,6 +50,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         subscriptions::routes,
         imports::routes,
         templates::routes,
+        media::routes,
         test_mail::routes,
         emails::routes,
         schedule::routes,

@@ -37,6 +37,7 @@ const PREFERENCE_IN_QUERY: &str = "preference_link";
         (name = "subscribers", description = "Readers, their groups and their consent."),
         (name = "imports", description = "Readers from a file."),
         (name = "templates", description = "What a mail says."),
+        (name = "media", description = "Images and videos that mails show."),
         (name = "emails", description = "Campaigns: one template, one group, one time."),
         (name = "subscriptions", description = "Subscribing oneself: a request, and its confirmation by the link in a mail."),
         (name = "preferences", description = "What a reader decides, by the link in a mail."),

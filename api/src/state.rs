@@ -6,6 +6,7 @@ use crate::{AccessKeys, ApiConfig, Providers};
 use bytes::Bytes;
 use commands::Commands;
 use mail::links::{LinkKeys, Links};
+use media::Files;
 use projections::Waits;
 use sqlx::PgPool;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,8 @@ pub struct Deps {
     pub link_keys: Arc<LinkKeys>,
     pub access_keys: Arc<AccessKeys>,
     pub providers: Arc<Providers>,
+    /// `None`: there are no media.
+    pub media: Option<Arc<Files>>,
     pub config: ApiConfig,
     /// The process is about to end: it is not ready any more.
     pub leaving: CancellationToken,
@@ -40,6 +43,7 @@ pub(crate) struct AppState {
     pub links: Links,
     pub access_keys: Arc<AccessKeys>,
     pub providers: Arc<Providers>,
+    pub media: Option<Arc<Files>>,
     pub config: ApiConfig,
     pub leaving: CancellationToken,
     pub shutdown: CancellationToken,
@@ -66,6 +70,7 @@ impl From<Deps> for AppState {
             link_keys: deps.link_keys,
             access_keys: deps.access_keys,
             providers: deps.providers,
+            media: deps.media,
             config: deps.config,
             leaving: deps.leaving,
             shutdown: deps.shutdown,

@@ -4,6 +4,7 @@ mod append;
 mod commands;
 mod import_and_send;
 mod mailers;
+mod media;
 mod opt_out;
 mod position;
 mod reads;
@@ -31,6 +32,7 @@ pub const ALL: &[Measure] = &[
     relay::MEASURE,
     import_and_send::MEASURE,
     mailers::MEASURE,
+    media::MEASURE,
     opt_out::MEASURE,
     sign_in::MEASURE,
     reads::MEASURE,

@@ -57,6 +57,10 @@ pub enum Scope {
     TemplatesRead,
     #[serde(rename = "templates:write")]
     TemplatesWrite,
+    #[serde(rename = "media:read")]
+    MediaRead,
+    #[serde(rename = "media:write")]
+    MediaWrite,
     #[serde(rename = "emails:read")]
     EmailsRead,
     /// Campaigns, and when they are sent.
@@ -75,13 +79,15 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::GroupsRead,
         Self::GroupsWrite,
         Self::SubscribersRead,
         Self::SubscribersWrite,
         Self::TemplatesRead,
         Self::TemplatesWrite,
+        Self::MediaRead,
+        Self::MediaWrite,
         Self::EmailsRead,
         Self::EmailsWrite,
         Self::ReportsRead,
@@ -96,10 +102,12 @@ impl Scope {
             Self::GroupsWrite => Self::GroupsRead,
             Self::SubscribersWrite => Self::SubscribersRead,
             Self::TemplatesWrite => Self::TemplatesRead,
+            Self::MediaWrite => Self::MediaRead,
             Self::EmailsWrite => Self::EmailsRead,
             Self::GroupsRead
             | Self::SubscribersRead
             | Self::TemplatesRead
+            | Self::MediaRead
             | Self::EmailsRead
             | Self::ReportsRead
             | Self::RecipientsRead
@@ -116,6 +124,8 @@ impl Scope {
             Self::SubscribersWrite => "subscribers:write",
             Self::TemplatesRead => "templates:read",
             Self::TemplatesWrite => "templates:write",
+            Self::MediaRead => "media:read",
+            Self::MediaWrite => "media:write",
             Self::EmailsRead => "emails:read",
             Self::EmailsWrite => "emails:write",
             Self::ReportsRead => "reports:read",

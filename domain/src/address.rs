@@ -1,5 +1,6 @@
 //! E-mail addresses as readers write them, and the one spelling by which two of them are the same.
 
+use crate::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -106,7 +107,7 @@ pub struct AddressHash(pub [u8; 32]);
 
 impl fmt::Display for AddressHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::write(&self.0, f)
     }
 }
 
@@ -124,15 +125,11 @@ impl Serialize for AddressHash {
 
 impl<'de> Deserialize<'de> for AddressHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let hex = String::deserialize(deserializer)?;
-        parse_hex(&hex).map(Self).ok_or_else(|| serde::de::Error::custom("an address hash is 64 hex digits"))
+        let text = String::deserialize(deserializer)?;
+        hex::parse(&text)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("an address hash is 64 hex digits"))
     }
-}
-
-fn parse_hex(hex: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }
 
 #[cfg(test)]

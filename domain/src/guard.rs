@@ -2,7 +2,7 @@
 //! transaction of the append, before the events themselves.
 
 use crate::consent::Scope;
-use crate::{AddressHash, CampaignId, DispatchId, GroupId, Sequence, SubscriberId};
+use crate::{AddressHash, CampaignId, DispatchId, GroupId, MediaId, Sequence, SubscriberId};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ pub enum Guard {
     SetGate(Gate),
     Campaign(CampaignGate),
     Dispatch(DispatchWork),
+    Media(MediaFile),
     /// Destroys this person's key, and notes them for what is to be erased outside their events.
     Erase(SubscriberId),
     /// Not what must hold but what must follow: noted with the events, so that it is neither lost nor done twice.
@@ -73,4 +74,14 @@ pub struct DispatchWork {
     pub recipients: u32,
     /// Recipients that wait for a send, authorized ones included.
     pub pending: u32,
+}
+
+/// A file in the object store, or one that may still arrive there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MediaFile {
+    pub media: MediaId,
+    pub key: String,
+    pub status: &'static str,
+    /// An upload that was allowed may end as late as this.
+    pub arrives_until: DateTime<Utc>,
 }

@@ -1,5 +1,6 @@
 """What calls need to mean something: ids that exist, and people who may sign in. Made over REST, as a client would."""
 import functools
+import hashlib
 import json
 import os
 import threading
@@ -10,6 +11,8 @@ import requests
 
 PASSWORD = "a password of the tests"
 PATIENCE_SECONDS = 30
+# The beginning of a PNG.
+IMAGE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x03\0\0\0\x02\x08\x02\0\0\0"
 
 
 def utc(days_ahead=0):
@@ -62,6 +65,25 @@ class Scene:
     def template(self):
         body = {"name": "Fuzzed", "subject": "Hello", "html": "<p>Hello</p>"}
         return self.post("/templates", body)["template_id"]
+
+    def image(self):
+        return {
+            "filename": "fuzzed.png",
+            "content_type": "image/png",
+            "size_bytes": len(IMAGE),
+            "sha256": hashlib.sha256(IMAGE).hexdigest(),
+        }
+
+    def medium(self):
+        return self.post("/media", self.image())["media_id"]
+
+    def uploaded(self):
+        """As far as the object store has it: it is still to be completed."""
+        announced = self.post("/media", self.image())
+        upload = announced["upload"]
+        answer = requests.put(upload["url"], data=IMAGE, headers=upload["headers"], timeout=PATIENCE_SECONDS)
+        answer.raise_for_status()
+        return announced["media_id"]
 
     def campaign(self, **more):
         body = {"template": self.template(), "group": self.readers_group, **more}

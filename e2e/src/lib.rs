@@ -14,6 +14,7 @@
 //! - `POSTLEDGER_TEST_SCHEMATHESIS`: its `schemathesis`, with what e2e/fuzz/requirements.txt lists. Likewise.
 //!   `POSTLEDGER_TEST_FUZZ_EXAMPLES`: so many examples of each operation, other ones each time.
 //! - `POSTLEDGER_TEST_OPENID`: a folder with the modules of `openid/package.json`, for tests that sign in at a provider.
+//! - `POSTLEDGER_TEST_MOTO`: its `moto_server`, with what e2e/moto/requirements.txt lists. Likewise.
 //! - `POSTLEDGER_TEST_AXE`: the same of `axe/package.json`, for tests that look at pages. `POSTLEDGER_TEST_SCREENSHOTS`: a folder
 //!   that gets what they saw; else nothing is kept.
 //! - `POSTLEDGER_TEST_SEED`: repeats a run; else a new one is drawn and printed.
@@ -30,8 +31,11 @@ mod export;
 mod html;
 mod ledger;
 mod mail;
+mod media_store;
 mod metrics;
+mod moto;
 mod openid;
+mod page;
 mod postgres;
 mod process;
 mod random;
@@ -50,8 +54,11 @@ pub use database::Database;
 pub use export::{Export, Reader};
 pub use ledger::{Handover, Outbox};
 pub use mail::Mail;
+pub use media_store::MediaStore;
 pub use metrics::Metrics;
+pub use moto::Moto;
 pub use openid::{Back, CLIENT_ID, CLIENT_SECRET, OpenId, OpenIdOptions, login_by};
+pub use page::serve_page;
 pub use random::Random;
 pub use script::path as test_tool;
 pub use smtp::{Smtp, SmtpOptions};

@@ -323,7 +323,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let binary = match std::env::var_os("POSTLEDGER_TEST_BINARY") {
         Some(path) => PathBuf::from(path),
         None => {

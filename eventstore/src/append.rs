@@ -26,6 +26,7 @@ impl Append {
             Guard::SetGate(_)
             | Guard::Campaign(_)
             | Guard::Dispatch(_)
+            | Guard::Media(_)
             | Guard::Erase(_)
             | Guard::OptOutMail(_) => None,
         })

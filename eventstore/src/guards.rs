@@ -2,7 +2,7 @@
 //! batch, its rows locked in the order of their keys.
 
 use crate::{StoreError, sealing};
-use domain::guard::{CampaignGate, DispatchWork, Gate, OptOutMail};
+use domain::guard::{CampaignGate, DispatchWork, Gate, MediaFile, OptOutMail};
 use domain::{AddressHash, CampaignId, Guard, SubscriberId};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -15,6 +15,7 @@ struct Sorted {
     claimed: Vec<Gate>,
     reclaimed: Vec<AddressHash>,
     dispatches: Vec<DispatchWork>,
+    media: Vec<MediaFile>,
     erased: Vec<SubscriberId>,
     opt_outs: Vec<OptOutMail>,
 }
@@ -35,6 +36,7 @@ pub(crate) async fn enforce(
                 sorted.claimed.push(gate);
             }
             Guard::Dispatch(work) => sorted.dispatches.push(work),
+            Guard::Media(file) => sorted.media.push(file),
             Guard::Erase(subscriber) => sorted.erased.push(subscriber),
             Guard::OptOutMail(mail) => sorted.opt_outs.push(mail),
         }
@@ -49,6 +51,9 @@ pub(crate) async fn enforce(
     let taken = claim_gates(tx, &sorted.claimed, &sorted.reclaimed).await?;
     sorted.dispatches.sort_by_key(|work| work.dispatch);
     set_dispatches(tx, &sorted.dispatches).await?;
+    for file in &sorted.media {
+        set_media_file(tx, file).await?;
+    }
     sorted.erased.sort_unstable();
     erase(tx, &sorted.erased).await?;
     note_opt_outs(tx, &sorted.opt_outs).await?;
@@ -163,6 +168,20 @@ async fn set_dispatches(tx: &mut PgConnection, works: &[DispatchWork]) -> Result
     .bind(works.iter().map(|work| work.last_subscriber).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.recipients.cast_signed()).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.pending.cast_signed()).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn set_media_file(tx: &mut PgConnection, file: &MediaFile) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO media_files (media_id, key, status, arrives_until) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (media_id) DO UPDATE SET status = excluded.status, removed_at = NULL",
+    )
+    .bind(file.media)
+    .bind(&file.key)
+    .bind(file.status)
+    .bind(file.arrives_until)
     .execute(tx)
     .await?;
     Ok(())

@@ -21,5 +21,5 @@ pub use links::{LinkError, LinkKey, LinkKeys, Links, PreferenceClaims};
 pub use mask::mask_address;
 pub use message::{ListHeaders, MessageError, MessageParts, build};
 pub use template::{
-    BUILT_IN, Body, Compiled, MergeData, RenderError, Rendered, TemplateError, TemplateSource,
+    BUILT_IN, Body, Compiled, MediaUrls, MergeData, RenderError, Rendered, TemplateError, TemplateSource,
 };

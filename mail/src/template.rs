@@ -14,15 +14,19 @@ mod jinja;
 mod lint;
 mod marks;
 mod markup;
+mod media;
 mod mjml;
 mod plain;
 
 pub use fields::BUILT_IN;
+pub use media::MediaUrls;
 
 use crate::header_text::one_line;
 use compiler::Compiler;
+use marks::Marked;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// Bytes of a template's HTML, MJML or text.
 pub const MAX_BODY_BYTES: usize = 512 * 1024;
@@ -53,6 +57,17 @@ pub struct TemplateSource {
     pub text: Option<String>,
     /// Names of attributes that readers will have, beyond those ever imported.
     pub attributes: Vec<String>,
+}
+
+impl TemplateSource {
+    /// The media that it shows, in any of its parts.
+    pub fn media(&self) -> BTreeSet<Uuid> {
+        let (Body::Html(body) | Body::Mjml(body)) = &self.body;
+        let parts = [Some(&self.subject), self.preheader.as_ref(), Some(body), self.text.as_ref()];
+        // What cannot be read is told when it is compiled.
+        let marked = parts.into_iter().flatten().filter_map(|part| Marked::new(part).ok());
+        marked.flat_map(|marked| media::ids(&marked.tags)).collect()
+    }
 }
 
 /// What is wrong with one part of a template.
@@ -157,11 +172,15 @@ impl Compiled {
     ///
     /// `known` are the attributes that readers have; the built-in fields and those that the template declares are
     /// added. The errors are all that was found, in every part. A template that fails for a reader who lacks every
-    /// attribute is an error too: there will be one.
-    pub fn compile(source: &TemplateSource, known: &BTreeSet<String>) -> Result<Self, Vec<TemplateError>> {
+    /// attribute is an error too: there will be one. So is one that shows a medium which is not in `media`.
+    pub fn compile(
+        source: &TemplateSource,
+        known: &BTreeSet<String>,
+        media: &MediaUrls,
+    ) -> Result<Self, Vec<TemplateError>> {
         let declared = fields::check_declared(&source.attributes);
         let known = known.iter().chain(&source.attributes).cloned().collect();
-        let compiled = Compiler::new(Some(&known)).compile(source);
+        let compiled = Compiler::new(Some(&known), media).compile(source);
         let mut errors: Vec<_> = declared.into_iter().map(|fault| fault.of("attributes")).collect();
         match compiled {
             Ok(compiled) => {
@@ -173,8 +192,8 @@ impl Compiled {
     }
 
     /// Compiles a version that [`Compiled::compile`] passed when it was saved: names are not checked again.
-    pub fn compile_saved(source: &TemplateSource) -> Result<Self, Vec<TemplateError>> {
-        Compiler::new(None).compile(source)
+    pub fn compile_saved(source: &TemplateSource, media: &MediaUrls) -> Result<Self, Vec<TemplateError>> {
+        Compiler::new(None, media).compile(source)
     }
 
     /// Fills in one reader's fields.

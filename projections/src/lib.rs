@@ -21,6 +21,7 @@ pub mod groups;
 mod head;
 mod interleaving;
 mod lag;
+pub mod media;
 pub mod opt_outs;
 mod page;
 mod parking;
@@ -45,6 +46,7 @@ pub use groups::Groups;
 pub use head::watch_head;
 pub use interleaving::Interleaving;
 pub use lag::{Lag, lag};
+pub use media::Media;
 pub use opt_outs::OptOuts;
 pub use page::{Cursor, MalformedCursor, PAGE_MAX, Page, Slice};
 pub use projection::{ApplyError, Projection};
@@ -63,6 +65,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(GroupMembers),
         Arc::new(Groups),
         Arc::new(Templates),
+        Arc::new(Media),
         Arc::new(Campaigns),
         Arc::new(CampaignReport),
         Arc::new(Recipients),

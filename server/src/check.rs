@@ -92,6 +92,7 @@ pub async fn run(files: &[PathBuf], brokers: Option<&str>, command: Command) -> 
     addresses(&mut report, &config);
     demonstration(&mut report, &config);
     mailers(&mut report, &config).await;
+    media(&mut report, &config).await;
     match serve::pool(&config.database, CONNECTIONS).await {
         Ok(pool) => {
             database::check(&mut report, &config, &pool).await;
@@ -174,6 +175,16 @@ async fn mailers(report: &mut Report, config: &Config) {
             Err(reason) => report.failed("smtp", reason),
         }
         dkim(report, config);
+    }
+}
+
+async fn media(report: &mut Report, config: &Config) {
+    let Some(files) = serve::media_files(config).await else {
+        return report.ok("media", "there are none: media.bucket is empty");
+    };
+    match files.reach().await {
+        Ok(()) => report.ok("media", "the bucket answers"),
+        Err(error) => report.failed("media", error.to_string()),
     }
 }
 

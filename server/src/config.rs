@@ -1,5 +1,6 @@
 //! Configuration: `config.default.toml`, then a file, then the environment; then the files that secrets are in.
 
+mod media;
 mod secrets;
 
 pub use secrets::Secret;
@@ -48,6 +49,7 @@ pub struct Config {
     pub outbox: OutboxConfig,
     pub smtp: Option<SmtpConfig>,
     pub null: Option<NullConfig>,
+    pub media: media::Media,
     #[serde(default)]
     pub dkim: Vec<DkimConfig>,
     pub metrics: Metrics,
@@ -192,6 +194,12 @@ impl Config {
         if let Some(smtp) = &mut self.smtp {
             secrets::instead("smtp.password", &mut smtp.password, smtp.password_file.as_deref())?;
         }
+        let media = &mut self.media;
+        secrets::instead(
+            "media.secret_access_key",
+            &mut media.secret_access_key,
+            media.secret_access_key_file.as_deref(),
+        )?;
         for (name, oauth) in &mut self.api.oauth {
             let setting = format!("api.oauth.{name}.client_secret");
             secrets::instead(&setting, &mut oauth.client_secret, oauth.client_secret_file.as_deref())?;
@@ -209,6 +217,7 @@ impl Config {
             ("database.password_file", database.password_file.as_ref()),
             ("kafka.password_file", self.kafka.password_file.as_ref()),
             ("smtp.password_file", smtp),
+            ("media.secret_access_key_file", self.media.secret_access_key_file.as_ref()),
         ];
         let dkim = self.dkim.iter().map(|dkim| ("dkim.key_file".to_owned(), Some(&dkim.key_file)));
         let oauth = self.api.oauth.iter().map(|(name, oauth)| {
@@ -263,6 +272,7 @@ impl Config {
         api::Providers::check(&self.providers()).context("api.oauth")?;
         Dkim::new(&self.dkim)?;
         self.kafka.check()?;
+        self.media.check()?;
         self.metrics.listen()?;
         let mailers = self.mailer_names();
         ensure!(

@@ -7,6 +7,7 @@ mod demo;
 mod ending;
 mod erase;
 mod import;
+mod media_setup;
 mod metrics;
 mod operate;
 mod serve;
@@ -74,6 +75,11 @@ enum Command {
         #[command(subcommand)]
         command: accounts::User,
     },
+    /// The object store of images and videos.
+    Media {
+        #[command(subcommand)]
+        command: media_setup::Command,
+    },
     /// Keys of programs.
     ApiKey {
         #[command(subcommand)]
@@ -116,6 +122,7 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
             runtime.block_on(accounts::rotate(config()?, links))
         }
         Command::User { command } => runtime.block_on(accounts::user(config()?, command)),
+        Command::Media { command } => runtime.block_on(media_setup::run(config()?, command)),
         Command::ApiKey { command } => runtime.block_on(accounts::api_key(config()?, command)),
         Command::Config { command } => {
             runtime.block_on(check::run(&cli.config, cli.kafka.as_deref(), command))

@@ -11,6 +11,7 @@ use eventstore::sequencer::Sequencer;
 use eventstore::service_keys::{self, ServiceKey};
 use kafka::{Carrier, Relay, Topics};
 use mail::{LinkKey, LinkKeys, Links};
+use media::Files;
 use projections::Embedded;
 use sqlx::PgPool;
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use workers::dkim::Dkim;
 use workers::freezer::Freezer;
 use workers::mailers::{Mailer, Null, Outbox, OutboxIndex, Smtp};
+use workers::media::MediaSweeper;
 use workers::scheduler::Scheduler;
 use workers::sender::{Mailers, Sender, SenderSettings};
 
@@ -81,6 +83,7 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let commands = commands(&config).await?;
     require_schema(&commands.store.pool).await?;
     let keys = Arc::new(link_keys(&commands.store).await?);
+    let files = media_files(&config).await;
     let mut running = Running::default();
     let Ends { claims, answers, base } = running.ends.clone();
     if let Some(listen) = config.metrics.listen()? {
@@ -94,6 +97,10 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         running.base("sequencer", infallible(sequencer.run(base.clone())));
         let pool = commands.store.pool.clone();
         running.base("maintenance", infallible(workers::maintenance::run(pool, base.clone())));
+        if let Some(files) = files.clone() {
+            let sweeper = MediaSweeper { commands: commands.clone(), files };
+            running.base("media", infallible(sweeper.run(base.clone())));
+        }
     }
     if roles.contains(&Role::Relay)
         && let Some(topics) = topics.clone()
@@ -124,7 +131,7 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         let listener =
             listener.with_context(|| format!("api.listen: {} can't be used", config.api.listen))?;
         let providers = providers(&config, &commands.store).await?;
-        let router = router(&config, &commands, keys, providers, claims, answers.clone())?;
+        let router = router(&config, &commands, keys, providers, files, claims, answers.clone())?;
         running.base("refusals", infallible(commands.clone().record_refusals(base)));
         let connections = connections(&config);
         running.front("api", async move { Ok(api::serve(listener, router, connections, answers).await?) });
@@ -148,6 +155,11 @@ fn chosen_roles(named: Vec<Role>, has_kafka: bool) -> anyhow::Result<BTreeSet<Ro
     anyhow::ensure!(has_kafka || !named.contains(&Role::Relay), "the role relay needs kafka.brokers");
     let chosen = if named.is_empty() { Role::value_variants().to_vec() } else { named };
     Ok(chosen.into_iter().filter(|role| has_kafka || *role != Role::Relay).collect())
+}
+
+/// The files of media, where there is a store for them.
+pub async fn media_files(config: &Config) -> Option<Arc<Files>> {
+    Some(Arc::new(Files::new(&config.media.settings()?).await))
 }
 
 /// Fills the read models by whatever carries the events.
@@ -222,6 +234,7 @@ fn sender_settings(config: &Config) -> anyhow::Result<SenderSettings> {
         default_from,
         postal_address: config.postal_address(),
         account_pages: config.account_pages(),
+        media_url: config.media.public_url().to_owned(),
         dkim: Dkim::new(&config.dkim)?,
     })
 }
@@ -260,6 +273,7 @@ fn router(
     commands: &Commands,
     link_keys: Arc<LinkKeys>,
     providers: api::Providers,
+    media: Option<Arc<Files>>,
     leaving: CancellationToken,
     shutdown: CancellationToken,
 ) -> anyhow::Result<axum::Router> {
@@ -272,6 +286,7 @@ fn router(
         link_keys,
         access_keys,
         providers: Arc::new(providers),
+        media,
         config: api::ApiConfig {
             postal_address: config.postal_address(),
             consent_wording: config.consent_wording(),

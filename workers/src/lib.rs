@@ -6,6 +6,7 @@ pub mod freezer;
 pub mod importer;
 pub mod mailers;
 pub mod maintenance;
+pub mod media;
 pub mod metrics;
 pub mod scheduler;
 pub mod sender;

@@ -14,7 +14,7 @@ use domain::template::{Body, Content};
 use domain::{SubscriberId, TemplateId};
 use eventstore::StoreError;
 use mail::links::SAMPLE_TOKEN;
-use mail::{Compiled, MergeData, RenderError, Rendered, TemplateError, TemplateSource};
+use mail::{Compiled, MediaUrls, MergeData, RenderError, Rendered, TemplateError, TemplateSource};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -76,8 +76,16 @@ pub(super) async fn preview(
 pub(super) async fn compile(app: &App, content: &Content) -> Result<Compiled, ApiError> {
     let known = attributes::known(&app.pool).await?;
     let source = source(content);
-    let compiled = blocking(app, move || Compiled::compile(&source, &known)).await?;
+    let media = media_urls(app, &source).await?;
+    let compiled = blocking(app, move || Compiled::compile(&source, &known, &media)).await?;
     compiled.map_err(|errors| ApiError::Invalid(errors.into_iter().map(field_error).collect()))
+}
+
+/// Of what a template shows, those that can be shown.
+async fn media_urls(app: &App, source: &TemplateSource) -> Result<MediaUrls, ApiError> {
+    let (ids, Some(files)) = (source.media(), &app.media) else { return Ok(MediaUrls::new()) };
+    let media = app.commands.media(&ids).await?.into_iter().filter(|(_, medium)| medium.is_uploaded());
+    Ok(media.filter_map(|(id, medium)| Some((id, files.url(&medium.upload?.key)))).collect())
 }
 
 fn source(content: &Content) -> TemplateSource {

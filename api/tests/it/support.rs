@@ -12,6 +12,7 @@ use eventstore::sequencer::Sequencer;
 use eventstore::service_keys::ServiceKey;
 use eventstore::{Store, clock};
 use mail::links::{LinkKey, LinkKeys, PreferenceClaims};
+use media::Files;
 use projections::Embedded;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -48,19 +49,23 @@ impl TestApp {
     }
 
     pub async fn with(pool: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
-        let mut app = Self::without_projectors(pool, change).await;
+        Self::without_projectors(pool, change).await.filled()
+    }
+
+    /// The sequencer and the projectors run beside it.
+    fn filled(mut self) -> Self {
         let stop = CancellationToken::new();
-        let sequencer = Sequencer::new(app.commands.store.clone());
+        let sequencer = Sequencer::new(self.commands.store.clone());
         let embedded = Embedded {
-            pool: app.pool.clone(),
+            pool: self.pool.clone(),
             projections: projections::all(),
             wake: Some(sequencer.head()),
             interleaving: None,
         };
         tokio::spawn(sequencer.run(stop.clone()));
         tokio::spawn(embedded.run(stop.clone()));
-        app._stop = Some(stop.drop_guard());
-        app
+        self._stop = Some(stop.drop_guard());
+        self
     }
 
     /// Nothing fills the read models.
@@ -78,10 +83,25 @@ impl TestApp {
         Self::build(pool.clone(), pool, passwords, |_| {}).await
     }
 
+    /// With media in a store.
+    pub async fn with_media(pool: PgPool, files: Arc<Files>) -> Self {
+        Self::assemble(pool.clone(), pool, Passwords::default(), Some(files), |_| {}).await.filled()
+    }
+
     pub async fn build(
         pool: PgPool,
         opt_outs: PgPool,
         passwords: Passwords,
+        change: impl FnOnce(&mut ApiConfig),
+    ) -> Self {
+        Self::assemble(pool, opt_outs, passwords, None, change).await
+    }
+
+    async fn assemble(
+        pool: PgPool,
+        opt_outs: PgPool,
+        passwords: Passwords,
+        media: Option<Arc<Files>>,
         change: impl FnOnce(&mut ApiConfig),
     ) -> Self {
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(MASTER).unwrap()));
@@ -103,6 +123,7 @@ impl TestApp {
             link_keys: links.clone(),
             access_keys: access_keys.clone(),
             providers: Arc::new(providers()),
+            media,
             config,
             leaving: leaving.clone(),
             shutdown: shutdown.clone(),

@@ -4,7 +4,7 @@
 //! `./run fuzz --examples 500` does the same for longer, with other examples each time.
 
 use crate::scene;
-use e2e::{Client, Draft, Mail, Settings, Stack, test_tool};
+use e2e::{Client, Draft, Mail, MediaStore, Settings, Stack, test_tool};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,8 @@ const UNREACHED: &str = include_str!("../../fuzz/unreached.csv");
 #[tokio::test]
 async fn every_answer_is_one_of_the_reference() {
     let Some(schemathesis) = test_tool("POSTLEDGER_TEST_SCHEMATHESIS") else { return };
-    let stack = stack().await;
+    let store = MediaStore::start().await;
+    let stack = stack(&store).await;
     let api = stack.client();
     let scene = stack.dir().join("scene.json");
     fs::write(&scene, described(&stack, &api).await.to_string()).unwrap();
@@ -34,8 +35,9 @@ async fn every_answer_is_one_of_the_reference() {
 
 /// Nobody works on imports, so that there are some to cancel, and the null mailer takes longer than the test, so that
 /// there are campaigns to pause.
-async fn stack() -> Stack {
+async fn stack(store: &MediaStore) -> Stack {
     let settings = Settings::new()
+        .media(store)
         .set("log.filter", "warn")
         .set("send.window_ms", 100)
         .set("send.margin_ms", 50)
@@ -44,6 +46,7 @@ async fn stack() -> Stack {
     let file = stack.dir().join("password");
     fs::write(&file, PASSWORD).unwrap();
     let file = file.display().to_string();
+    stack.operate(&["media", "setup"]);
     stack.operate(&["user", "add", ADMIN, "--roles", "admin", "--password-file", &file]);
     stack.serve("server", "api,sequencer,projector,scheduler,sender").await;
     stack.ready().await;

@@ -24,6 +24,7 @@ mod kafka;
 mod logs;
 mod mailer_down;
 mod many_processes;
+mod media;
 mod metrics;
 mod oauth;
 mod operator_import;

@@ -11,6 +11,7 @@ use domain::campaign::{CampaignEvent, Details, Manifest, OnUnknown};
 use domain::consent::{Channel, Consent, Origin, Scope};
 use domain::dispatch::{DispatchEvent, Refusal};
 use domain::group::GroupEvent;
+use domain::media::{ContentType, Dimensions, MediaEvent, Rejection, Sha256, Upload};
 use domain::session::{EndReason, Refusal as SignInRefusal, SessionEvent};
 use domain::subscriber::{SubscriberEvent, SubscriptionRequest};
 use domain::template::{Body, Content, TemplateEvent};
@@ -137,6 +138,24 @@ fn template() -> Vec<TemplateEvent> {
         TemplateEvent::Created(content(Body::Mjml("<mjml></mjml>".into()))),
         TemplateEvent::Changed(content(Body::Html("<p>Hello</p>".into()))),
         TemplateEvent::Deleted {},
+    ]
+}
+
+fn media() -> Vec<MediaEvent> {
+    vec![
+        MediaEvent::Requested(Upload {
+            filename: "Summer.png".into(),
+            content_type: ContentType::Png,
+            size_bytes: 1_000,
+            sha256: Sha256([7; 32]),
+            key: "media/00000000-0000-0000-0000-000000000001/Summer.png".into(),
+            requested_at: time(),
+            expires_at: time(),
+        }),
+        MediaEvent::Uploaded { dimensions: Some(Dimensions { width: 640, height: 480 }) },
+        MediaEvent::Rejected { rejection: Rejection::Content { found: Some("application/zip".into()) } },
+        MediaEvent::Expired {},
+        MediaEvent::Deleted {},
     ]
 }
 
@@ -360,6 +379,7 @@ fn every_event_has_its_golden_file_and_every_file_its_reader() {
     let mut names = check::<domain::subscriber::Subscriber>(subscriber());
     names.append(&mut check::<domain::group::Group>(group()));
     names.append(&mut check::<domain::template::Template>(template()));
+    names.append(&mut check::<domain::media::Media>(media()));
     names.append(&mut check::<domain::campaign::Campaign>(campaign()));
     names.append(&mut check::<domain::dispatch::Dispatch>(dispatch()));
     names.append(&mut check::<domain::transactional::Transactional>(transactional()));
@@ -391,6 +411,7 @@ fn every_variant_has_a_sample() {
     named(subscriber());
     named(group());
     named(template());
+    named(media());
     named(campaign());
     named(dispatch());
     named(transactional());

@@ -2,9 +2,10 @@
 
 use super::marks::Marked;
 use super::{
-    Body, Compiled, Fault, MAX_BODY_BYTES, MAX_FAULTS, MAX_LINE_BYTES, TemplateError, TemplateSource,
+    Body, Compiled, Fault, MAX_BODY_BYTES, MAX_FAULTS, MAX_LINE_BYTES, MediaUrls, TemplateError,
+    TemplateSource,
 };
-use super::{engine, escaping, fields, footer, lint, markup, mjml, plain};
+use super::{engine, escaping, fields, footer, lint, markup, media, mjml, plain};
 use minijinja::Environment;
 use std::collections::BTreeSet;
 
@@ -18,14 +19,17 @@ pub(super) struct Compiler<'a> {
     env: Environment<'static>,
     /// None: the names were checked before.
     known: Option<&'a BTreeSet<String>>,
+    media: &'a MediaUrls,
     used: BTreeSet<String>,
     errors: Vec<TemplateError>,
 }
 
 impl<'a> Compiler<'a> {
-    pub fn new(known: Option<&'a BTreeSet<String>>) -> Self {
+    pub fn new(known: Option<&'a BTreeSet<String>>, media: &'a MediaUrls) -> Self {
         let used = footer::FIELDS.map(str::to_owned).into();
-        Self { env: engine::environment(), known, used, errors: Vec::new() }
+        let mut env = engine::environment();
+        media::add_to(&mut env, media);
+        Self { env, known, media, used, errors: Vec::new() }
     }
 
     pub fn compile(mut self, source: &TemplateSource) -> Result<Compiled, Vec<TemplateError>> {
@@ -141,7 +145,10 @@ impl<'a> Compiler<'a> {
         }
         match (self.env.template_from_str(source), self.known) {
             (Err(error), _) => vec![fault(&error)],
-            (Ok(template), Some(known)) => fields::unknown(&template, &marked.tags, known),
+            (Ok(template), Some(known)) => {
+                let unknown = fields::unknown(&template, &marked.tags, known);
+                [unknown, media::check(&marked.tags, self.media)].concat()
+            }
             (Ok(_), None) => Vec::new(),
         }
     }

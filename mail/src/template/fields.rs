@@ -1,7 +1,7 @@
 //! The merge fields: which names there are, which of them a template uses, and what they hold for one reader.
 
 use super::jinja::{Tag, Word};
-use super::{Fault, MAX_FAULTS, MergeData};
+use super::{Fault, MAX_FAULTS, MergeData, media};
 use minijinja::{Template, Value};
 use std::collections::BTreeSet;
 
@@ -21,8 +21,8 @@ pub const BUILT_IN: &[&str] = &[
 /// What the HTML calls the rendered preheader. No template can use it, as it is no known field.
 pub(super) const PREHEADER: &str = "preheader_of_this_mail";
 
-/// The engine's functions.
-const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
+/// The engine's functions, and ours.
+const FUNCTIONS: [&str; 4] = ["range", "dict", "namespace", media::FUNCTION];
 
 const MAX_ATTRIBUTES: usize = 200;
 const MAX_NAME_BYTES: usize = 64;
@@ -64,7 +64,7 @@ fn assigned<'s>(tag: &Tag<'s>) -> Vec<&'s str> {
     let names =
         tag.words().into_iter().take_while(|word| *word != Word::Sign('=')).filter_map(|word| match word {
             Word::Name(name) => Some(name),
-            Word::Sign(_) | Word::Literal => None,
+            Word::Sign(_) | Word::Literal(_) => None,
         });
     match tag.keyword() {
         Some("set") => names.skip(1).collect(),
@@ -118,7 +118,7 @@ fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
 pub(super) fn used(tags: &[Tag<'_>]) -> BTreeSet<String> {
     let names = tags.iter().flat_map(Tag::words).filter_map(|word| match word {
         Word::Name(name) => Some(name.to_owned()),
-        Word::Sign(_) | Word::Literal => None,
+        Word::Sign(_) | Word::Literal(_) => None,
     });
     names.collect()
 }
@@ -140,6 +140,8 @@ fn value(name: &str, data: &MergeData<'_>) -> Option<Value> {
         "postal_address" => data.postal_address.unwrap_or_default(),
         "campaign" => return Some(Value::from_pairs([("name", data.campaign_name)])),
         "group" => return Some(Value::from_pairs([("name", data.group_name)])),
+        // An attribute of that name must not take the function's place.
+        media::FUNCTION => return None,
         _ => attribute(name, data)?,
     };
     (!text.trim().is_empty()).then(|| Value::from(text))

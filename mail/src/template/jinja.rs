@@ -175,8 +175,8 @@ fn is_bare(inside: &str, word: &str) -> bool {
 pub(super) enum Word<'s> {
     Name(&'s str),
     Sign(char),
-    /// A string or a number: never a name.
-    Literal,
+    /// A string with its quotes, or a number: never a name.
+    Literal(&'s str),
 }
 
 impl<'s> Tag<'s> {
@@ -195,7 +195,7 @@ impl<'s> Tag<'s> {
         }
         self.words().into_iter().find_map(|word| match word {
             Word::Name(name) => Some(name),
-            Word::Sign(_) | Word::Literal => None,
+            Word::Sign(_) | Word::Literal(_) => None,
         })
     }
 }
@@ -211,7 +211,7 @@ fn words(code: &str) -> Vec<Word<'_>> {
             c => i + c.len_utf8(),
         };
         match c {
-            '"' | '\'' | '0'..='9' => words.push(Word::Literal),
+            '"' | '\'' | '0'..='9' => words.push(Word::Literal(&code[i..end])),
             c if c.is_ascii_alphabetic() || c == '_' => words.push(Word::Name(&code[i..end])),
             c if c.is_whitespace() => {}
             c => words.push(Word::Sign(c)),
@@ -302,9 +302,9 @@ mod tests {
                 Sign('|'),
                 Name("default"),
                 Sign('('),
-                Literal,
+                Literal("'c d'"),
                 Sign(','),
-                Literal,
+                Literal("1e5"),
                 Sign(')')
             ]
         );

@@ -22,11 +22,11 @@ fn in_column(inner: &str) -> String {
 
 fn compile(source: &TemplateSource) -> Compiled {
     let known = ["city", "plan"].map(str::to_owned).into();
-    Compiled::compile(source, &known).unwrap_or_else(|errors| panic!("{errors:?}"))
+    Compiled::compile(source, &known, &MediaUrls::new()).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 fn errors(source: &TemplateSource) -> Vec<TemplateError> {
-    Compiled::compile(source, &BTreeSet::new()).map(|_| ()).unwrap_err()
+    Compiled::compile(source, &BTreeSet::new(), &MediaUrls::new()).map(|_| ()).unwrap_err()
 }
 
 fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -266,14 +266,14 @@ fn an_unknown_name_in_any_part_is_an_error_with_its_field_and_line() {
 #[test]
 fn declared_attributes_are_known() {
     let source = TemplateSource { attributes: vec!["plan_2".into()], ..html("{{ plan_2 }}") };
-    assert!(Compiled::compile(&source, &BTreeSet::new()).is_ok());
+    assert!(Compiled::compile(&source, &BTreeSet::new(), &MediaUrls::new()).is_ok());
     let source = TemplateSource { attributes: vec!["Plan 2".into()], ..html("x") };
     assert_eq!(errors(&source)[0].field, "attributes");
 }
 
 #[test]
 fn a_saved_version_compiles_though_its_attributes_are_gone() {
-    let compiled = Compiled::compile_saved(&html("[{{ gone }}]")).unwrap();
+    let compiled = Compiled::compile_saved(&html("[{{ gone }}]"), &MediaUrls::new()).unwrap();
     assert!(compiled.render(&data("", &attributes(&[("gone", "1")]))).unwrap().html.starts_with("[1]"));
     assert!(compiled.render(&data("", &BTreeMap::new())).unwrap().html.starts_with("[]"));
 }
@@ -387,7 +387,8 @@ fn what_the_limits_let_through_overflows_no_stack() {
     sources.push(mjml(&in_column(&format!("<mj-text>{nested}</mj-text>"))));
     let run = move || {
         for source in &sources {
-            let compiled = Compiled::compile_saved(source).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let compiled = Compiled::compile_saved(source, &MediaUrls::new())
+                .unwrap_or_else(|errors| panic!("{errors:?}"));
             let _ = compiled.render(&data("x", &BTreeMap::new()));
         }
     };
@@ -401,12 +402,12 @@ fn hostile_markup_takes_no_time() {
     {
         for make in [html, mjml] {
             let source = make(&unit.repeat(MAX_BODY_BYTES / unit.len()));
-            let _ = Compiled::compile(&source, &BTreeSet::new());
+            let _ = Compiled::compile(&source, &BTreeSet::new(), &MediaUrls::new());
         }
     }
     for unit in ["<mj-text>x</mj-text>", "<mj-frob/>", "<mj-raw><b>", "<mj-social></mj-social>", "<!-- -->"] {
         let column = unit.repeat((MAX_BODY_BYTES - 200) / unit.len());
-        let _ = Compiled::compile(&mjml(&in_column(&column)), &BTreeSet::new());
+        let _ = Compiled::compile(&mjml(&in_column(&column)), &BTreeSet::new(), &MediaUrls::new());
     }
 }
 
@@ -491,7 +492,64 @@ fn no_value_of_an_attribute_makes_mjml_panic() {
             format!("<mjml><mj-body>{inner}</mj-body></mjml>"),
         ];
         for body in bodies {
-            let _ = Compiled::compile_saved(&mjml(&body));
+            let _ = Compiled::compile_saved(&mjml(&body), &MediaUrls::new());
         }
     }
+}
+
+const MEDIUM: &str = "0192ce7e-0000-7000-8000-000000000001";
+
+fn media_urls() -> MediaUrls {
+    [(MEDIUM.parse().unwrap(), "https://cdn.example.com/media/1/a.png".to_owned())].into()
+}
+
+#[test]
+fn a_medium_is_shown_by_its_url() {
+    let known = BTreeSet::new();
+    let image = format!("<p><img src=\"{{{{ media('{MEDIUM}') }}}}\" alt=\"Summer\">{{{{ name }}}}</p>");
+    let mj_image = in_column(&format!("<mj-image src=\"{{{{ media(\"{MEDIUM}\") }}}}\" alt=\"Summer\" />"));
+    let set = format!("{{% set image = media(\"{MEDIUM}\") %}}<img src=\"{{{{ image }}}}\">");
+    // A reader's attribute of that name is not in its way.
+    let attributes = attributes(&[("media", "theirs"), ("image", "theirs")]);
+    for source in [html(&image), mjml(&mj_image), html(&set)] {
+        assert_eq!(source.media(), [MEDIUM.parse().unwrap()].into());
+        for compiled in [
+            Compiled::compile(&source, &known, &media_urls()).unwrap(),
+            Compiled::compile_saved(&source, &media_urls()).unwrap(),
+        ] {
+            let rendered = compiled.render(&data("Anna", &attributes)).unwrap();
+            assert!(
+                rendered.html.contains("src=\"https://cdn.example.com/media/1/a.png\""),
+                "{}",
+                rendered.html
+            );
+        }
+    }
+}
+
+#[test]
+fn a_medium_that_cannot_be_shown_is_an_error_with_its_line() {
+    let other = MEDIUM.replace('1', "2");
+    let upper = MEDIUM.to_uppercase();
+    let known = ["media".to_owned(), "city".to_owned()].into();
+    let cases = [
+        (format!("{{{{ media('{other}') }}}}"), "no such medium"),
+        ("{{ media('x') }}".into(), "no such medium"),
+        ("{{ media('') }}".into(), "no such medium"),
+        (format!("{{{{ media('{upper}') }}}}"), "no such medium"),
+        ("{{ media(city) }}".into(), "in quotes"),
+        (format!("{{{{ media('{MEDIUM}' ~ city) }}}}"), "in quotes"),
+        ("{{ media }}".into(), "in quotes"),
+        ("{% set m = media %}{{ m('x') }}".into(), "in quotes"),
+        ("{% set media = 1 %}".into(), "in quotes"),
+    ];
+    for (tag, expected) in cases {
+        let source = html(&format!("<p>one</p>\n<p>{tag}</p>"));
+        let errors = Compiled::compile(&source, &known, &media_urls()).map(|_| ()).unwrap_err();
+        let found = errors.iter().any(|error| error.reason.contains(expected) && error.line == Some(2));
+        assert!(found, "{tag}: {errors:?}");
+    }
+    let subject = TemplateSource { subject: format!("{{{{ media('{other}') }}}}"), ..html("<p>x</p>") };
+    let errors = Compiled::compile(&subject, &known, &media_urls()).map(|_| ()).unwrap_err();
+    assert_eq!((errors[0].field, errors[0].line), ("subject", Some(1)));
 }

@@ -4,7 +4,7 @@ use crate::log::{append, follow};
 use crate::world::{World, fresh_seed};
 use domain::subscriber::Subscriber;
 use projections::subscribers::Filter;
-use projections::{Slice, all, groups, subscribers, templates};
+use projections::{Slice, all, groups, media, subscribers, templates};
 use sqlx::PgPool;
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -100,4 +100,23 @@ async fn groups_and_templates_are_as_the_aggregates_say(pool: PgPool) {
     let list = templates::list(&pool, Slice::new(None, 500)).await.unwrap();
     assert_eq!(list.items.len(), known);
     assert!(list.items.iter().all(|row| row.subject.starts_with("Subject")));
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn media_are_as_the_aggregates_say(pool: PgPool) {
+    let world = world(&pool, 2_000).await;
+    for (id, aggregate) in &world.media {
+        let row = media::get(&pool, *id).await.unwrap();
+        let expected = aggregate.exists().then(|| (aggregate.version as i64, aggregate.phase.clone()));
+        assert_eq!(row.map(|row| (row.version, row.phase.0)), expected);
+    }
+    let listed = async |status: Option<&str>| {
+        media::list(&pool, status, Slice::new(None, 500)).await.unwrap().items.len()
+    };
+    let known = world.media.values().filter(|medium| medium.exists()).count();
+    assert_eq!(listed(None).await, known);
+    for status in ["requested", "uploaded", "rejected", "expired"] {
+        let wanted = world.media.values().filter(|medium| medium.phase.status() == status).count();
+        assert_eq!(listed(Some(status)).await, wanted, "{status}");
+    }
 }

@@ -1,13 +1,14 @@
 //! Histories that could have happened: a seeded generator sends commands to real aggregates.
 
 use crate::log::{Stored, stored};
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use domain::campaign::{Campaign, CampaignCommand, Details, Manifest, OnUnknown, Phase};
 use domain::consent::{Channel, Consent, Origin, Scope};
 use domain::dispatch::{Authorization, Dispatch, DispatchCommand, Index, Refusal, Settlement};
 use domain::group::{Group, GroupCommand};
+use domain::media::{ContentType, Dimensions, Found, Media, MediaCommand, Sha256, Upload};
 use domain::subscriber::{NewSubscriber, Subscriber, SubscriberCommand, SubscriptionRequest};
 use domain::template::{Content, Template, TemplateCommand};
 use domain::visit::Visit;
@@ -55,11 +56,24 @@ pub struct World {
     pub subscribers: BTreeMap<Uuid, Subscriber>,
     pub groups: BTreeMap<Uuid, Group>,
     pub templates: BTreeMap<Uuid, Template>,
+    pub media: BTreeMap<Uuid, Media>,
     pub campaigns: BTreeMap<Uuid, Campaign>,
     pub dispatches: BTreeMap<Uuid, Dispatch>,
     /// Permits by dispatch, newest last.
     permits: BTreeMap<Uuid, Vec<Uuid>>,
     versions: BTreeMap<Uuid, i64>,
+}
+
+fn media_upload() -> Upload {
+    Upload {
+        filename: "photo.png".into(),
+        content_type: ContentType::Png,
+        size_bytes: 1_000,
+        sha256: Sha256([7; 32]),
+        key: "media/1/photo.png".into(),
+        requested_at: DateTime::UNIX_EPOCH,
+        expires_at: DateTime::UNIX_EPOCH,
+    }
 }
 
 async fn decide<A: Aggregate<Services = ()>>(aggregate: &mut A, command: A::Command) -> Vec<A::Event> {
@@ -77,6 +91,7 @@ impl World {
             subscribers: BTreeMap::new(),
             groups: BTreeMap::new(),
             templates: BTreeMap::new(),
+            media: BTreeMap::new(),
             campaigns: BTreeMap::new(),
             dispatches: BTreeMap::new(),
             permits: BTreeMap::new(),
@@ -94,9 +109,10 @@ impl World {
     }
 
     async fn step(&mut self) -> Vec<Stored> {
-        match self.dice.below(20) {
+        match self.dice.below(21) {
             0 => self.group_step().await,
             1 => self.template_step().await,
+            20 => self.media_step().await,
             2..8 => self.subscriber_step().await,
             8..11 => self.campaign_step().await,
             _ => self.dispatch_step().await,
@@ -136,6 +152,32 @@ impl World {
         };
         let events = decide(self.templates.entry(id).or_default(), command).await;
         self.number::<Template>(id, events)
+    }
+
+    async fn media_step(&mut self) -> Vec<Stored> {
+        let known: Vec<Uuid> = self.media.iter().filter(|(_, m)| m.exists()).map(|(id, _)| *id).collect();
+        let (id, command) = match self.dice.pick(&known) {
+            Some(id) if !self.dice.one_in(3) => (id, self.change_media()),
+            _ => (self.dice.id(), MediaCommand::Request(media_upload())),
+        };
+        let events = decide(self.media.entry(id).or_default(), command).await;
+        self.number::<Media>(id, events)
+    }
+
+    fn change_media(&mut self) -> MediaCommand {
+        let Upload { size_bytes, sha256, content_type, expires_at, .. } = media_upload();
+        let its_type = Some(content_type.as_str().to_owned());
+        match self.dice.below(6) {
+            0 => MediaCommand::Delete,
+            1 => MediaCommand::Expire { now: expires_at + TimeDelta::days(2) },
+            other => MediaCommand::Complete(Some(Found {
+                size_bytes: size_bytes + u64::from(other == 2),
+                sha256: Some(sha256),
+                content_type: its_type.clone(),
+                recognised: its_type,
+                dimensions: Some(Dimensions { width: 4, height: 3 }),
+            })),
+        }
     }
 
     async fn subscriber_step(&mut self) -> Vec<Stored> {

@@ -71,7 +71,8 @@ pub fn instead<S: From<Secret>>(
 
 /// Whether nobody may read what a setting holds.
 pub fn is_secret(name: &str) -> bool {
-    name == "database.url" || ["password", "username", "secret"].iter().any(|word| name.ends_with(word))
+    name == "database.url"
+        || ["password", "username", "secret", "secret_access_key"].iter().any(|word| name.ends_with(word))
 }
 
 /// What is shown instead. Of a URL all but the password and the parameters is worth to be seen.

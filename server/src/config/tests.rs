@@ -41,6 +41,18 @@ fn what_cannot_be_taken_is_named() {
         ("[smtp]\nhost = \"mx\"", "send.postal_address"),
         ("[smtp]\nhots = \"mx\"", "hots"),
         ("[[dkim]]\ndomain = \"a.example\"\nselector = \"s\"\nkey_file = \"/none\"", "key_file"),
+        ("[media]\nbucket = \"b\"", "media.public_url"),
+        ("[media]\nbuckte = \"b\"", "buckte"),
+        ("[media]\nbucket = \"b\"\npublic_url = \"cdn.example.com\"", "media.public_url"),
+        ("[media]\nbucket = \"b\"\npublic_url = \"https://c.example\"\nendpoint = \"s3\"", "media.endpoint"),
+        (
+            "[media]\nbucket = \"b\"\npublic_url = \"https://c.example\"\nmax_bytes = 5_368_709_121",
+            "media.max_bytes",
+        ),
+        (
+            "[media]\nbucket = \"b\"\npublic_url = \"https://c.example\"\naccess_key_id = \"x\"",
+            "media.secret_access_key",
+        ),
         ("[log]\nformat = \"xml\"", "format"),
         ("[metrics]\nlisten = \"9464\"", "metrics.listen"),
         ("[kafka]\nbroker = \"mq:9092\"", "broker"),
@@ -172,7 +184,8 @@ fn a_demonstrations_key_is_refused_elsewhere() {
 #[test]
 fn settings_are_shown_without_secrets() {
     let given = "[database]\nurl = \"postgres://u:hunter2@db:1/x?sslpassword=hunter2\"\n\
-                 [smtp]\nhost = \"mx\"\nusername = \"hunter2\"\npassword = \"hunter2\"";
+                 [smtp]\nhost = \"mx\"\nusername = \"hunter2\"\npassword = \"hunter2\"\n\
+                 [media]\nsecret_access_key = \"hunter2\"";
     let values: serde_json::Value = with_defaults(&Figment::from(Toml::string(given))).extract().unwrap();
     let mut settings = BTreeMap::new();
     flatten(&mut settings, String::new(), &values);

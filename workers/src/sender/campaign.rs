@@ -6,7 +6,7 @@ use domain::campaign::{Campaign, Details};
 use domain::group::Group;
 use domain::template::{Body, Content, Template};
 use eventstore::{StoreError, load, load_at};
-use mail::{Compiled, TemplateSource};
+use mail::{Compiled, MediaUrls, TemplateSource};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,12 +27,13 @@ impl Campaigns {
     pub async fn get(
         &self,
         commands: &Commands,
+        media_url: &str,
         id: CampaignId,
     ) -> Result<Arc<CampaignContext>, CommandError> {
         if let Some(context) = self.lock().get(&id) {
             return Ok(context.clone());
         }
-        let context = Arc::new(make(commands, id).await?);
+        let context = Arc::new(make(commands, media_url, id).await?);
         let mut kept = self.lock();
         if kept.len() >= KEPT_MAX {
             kept.clear();
@@ -46,18 +47,24 @@ impl Campaigns {
     }
 }
 
-async fn make(commands: &Commands, id: CampaignId) -> Result<CampaignContext, CommandError> {
+async fn make(commands: &Commands, media_url: &str, id: CampaignId) -> Result<CampaignContext, CommandError> {
     let pool = &commands.store.pool;
     let campaign = load::<Campaign>(pool, id).await?.aggregate;
     let Some(details) = campaign.details else { return Err(CommandError::NotFound("campaign")) };
     let template = load_at::<Template>(pool, details.template_id, campaign.template_version).await?.aggregate;
     let group_name = load::<Group>(pool, details.group_id).await?.aggregate.name;
-    let template = compile(template.content)?;
+    let template = compile(&prepare(commands, media_url, template.content).await?)?;
     Ok(CampaignContext { details, group_name, template })
 }
 
-/// A template that was checked when it was saved.
-pub fn compile(content: Content) -> Result<Compiled, StoreError> {
+/// A template that was checked when it was saved, with what it takes to compile it.
+pub struct Saved {
+    source: TemplateSource,
+    media: MediaUrls,
+}
+
+/// A medium that is gone leaves its URL: a mail without an image is better than none.
+pub async fn prepare(commands: &Commands, media_url: &str, content: Content) -> Result<Saved, CommandError> {
     let source = TemplateSource {
         subject: content.subject,
         preheader: content.preheader,
@@ -68,6 +75,13 @@ pub fn compile(content: Content) -> Result<Compiled, StoreError> {
         text: content.text,
         attributes: content.attributes,
     };
-    Compiled::compile_saved(&source)
+    let media = commands.media(&source.media()).await?.into_iter();
+    let media = media.filter_map(|(id, medium)| Some((id, format!("{media_url}/{}", medium.upload?.key))));
+    Ok(Saved { media: media.collect(), source })
+}
+
+/// Takes milliseconds of computing.
+pub fn compile(saved: &Saved) -> Result<Compiled, StoreError> {
+    Compiled::compile_saved(&saved.source, &saved.media)
         .map_err(|errors| StoreError::Format(format!("a saved template does not compile: {errors:?}")))
 }

@@ -54,6 +54,8 @@ pub struct SenderSettings {
     pub default_from: Address,
     pub postal_address: Option<String>,
     pub account_pages: AccountPages,
+    /// What URLs of media begin with, without a slash at its end.
+    pub media_url: String,
     /// The host of Message-ID and List-Id.
     pub mail_host: String,
     pub dkim: Dkim,
@@ -196,7 +198,7 @@ impl Sender {
 
     async fn work_on(&self, claim: &Claim, stop: &CancellationToken) -> Result<Rest, CommandError> {
         let pool = &self.commands.store.pool;
-        let context = self.campaigns.get(&self.commands, claim.campaign_id).await?;
+        let context = self.campaigns.get(&self.commands, &self.settings.media_url, claim.campaign_id).await?;
         if let Some(pause) = self.clear_up(claim, &context).await? {
             return Ok(pause);
         }

@@ -1,7 +1,7 @@
 //! Tests of a template, for a few colleagues.
 
 use super::Sender;
-use super::campaign::compile;
+use super::campaign::{compile, prepare};
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
@@ -57,11 +57,12 @@ impl Sender {
         };
         let template = load_at::<Template>(pool, mail.template_id, mail.template_version).await?;
         let content = template.aggregate.content;
+        let name = content.name.clone();
+        let saved = prepare(&self.commands, &self.settings.media_url, content).await?;
         let sender = self.clone();
         // Compiling and rendering is computing: not on a thread that others' I/O waits for.
         let composed = tokio::task::spawn_blocking(move || {
-            let name = content.name.clone();
-            let template = compile(content)?;
+            let template = compile(&saved)?;
             let mails = readers.iter().map(|reader| {
                 let made = sender.test_mail(id, &template, &name, reader);
                 (reader.index, made)

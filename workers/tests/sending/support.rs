@@ -188,6 +188,7 @@ impl World {
             default_from: Address::parse("News <news@example.com>").unwrap(),
             postal_address: None,
             mail_host: "example.com".into(),
+            media_url: "https://cdn.example.com".into(),
             account_pages: AccountPages {
                 password_reset: "https://app.example.com/reset".into(),
                 invitation: "https://app.example.com/join".into(),
