@@ -176,7 +176,8 @@ fn sha256(head: &HeadObjectOutput) -> Option<Sha256> {
 
 /// The SDK's own limits do not count what it does before and behind a call: credentials, the body.
 pub(crate) async fn within<T>(what: &'static str, call: impl Future<Output = T>) -> Result<T, Unavailable> {
-    let answer = tokio::time::timeout(WAIT_MAX, call).await;
+    // Boxed: the SDK's are large, and every route would be as large as its largest call.
+    let answer = tokio::time::timeout(WAIT_MAX, Box::pin(call)).await;
     answer.map_err(|_| Unavailable { what, reason: "no answer in time".into() })
 }
 

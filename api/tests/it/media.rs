@@ -267,6 +267,8 @@ async fn what_its_first_bytes_betray_is_rejected_and_removed(pool: PgPool) {
     }
 }
 
+type Change = fn(Upload) -> Upload;
+
 /// Attack: somebody who can write to the bucket puts something else at the key.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn what_the_store_has_is_compared_with_what_was_announced(pool: PgPool) {
@@ -275,7 +277,7 @@ async fn what_the_store_has_is_compared_with_what_was_announced(pool: PgPool) {
         |file: &[u8]| announcement(file, "image/png")["sha256"].as_str().unwrap().parse::<Sha256>().unwrap();
     let mut other = png(64);
     other[63] = 1;
-    let cases: [(&str, Vec<u8>, fn(Upload) -> Upload); 3] = [
+    let cases: [(&str, Vec<u8>, Change); 3] = [
         ("size_bytes", png(65), |upload| Upload { size_bytes: 65, ..upload }),
         ("sha256", other, |upload| upload),
         ("content_type", png(64), |upload| Upload { content_type: ContentType::Gif, ..upload }),

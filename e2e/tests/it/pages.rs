@@ -86,7 +86,6 @@ async fn every_page_is_one_for_everybody() {
         let Some(browser) = Browser::start_for(visitor).await else { return };
         let mut gallery = Gallery::new(&browser, &axe, words);
         preferences(&stack, &mut gallery).await;
-        subscriptions(&stack, &mut gallery).await;
         links_that_do_not_work(&stack, &mut gallery).await;
         passwords(&stack, &mut gallery).await;
         subscriptions(&stack, &mut gallery).await;
@@ -138,18 +137,6 @@ async fn preferences(stack: &Stack, gallery: &mut Gallery<'_>) {
 async fn move_away(api: &Client, reader: &Linked, email: &str) {
     let path = format!("/subscribers/{}", reader.id);
     api.command(Method::PATCH, &path, &json!({ "email": email })).await.expect(200);
-}
-
-async fn subscriptions(stack: &Stack, gallery: &mut Gallery<'_>) {
-    let (public, words) = (Client::public(&stack.url()), gallery.words);
-    let groups = [stack.client().group("Tea & Biscuits").await, stack.client().group("Offers").await];
-    let email = format!("new.{}@example.com", words.language);
-    let ask =
-        public.request(Method::POST, "/subscriptions").json(&json!({ "email": email, "groups": groups }));
-    public.send(ask).await.unwrap().expect(202);
-    gallery.open("subscription", &link_to(stack, &email).await).await;
-    gallery.press("subscription-confirmed", words.confirm, words.confirmed).await;
-    gallery.open("subscription-over", &format!("{}/subscriptions/confirm?token=x", stack.url())).await;
 }
 
 async fn links_that_do_not_work(stack: &Stack, gallery: &mut Gallery<'_>) {
