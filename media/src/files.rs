@@ -93,7 +93,7 @@ impl Files {
     /// What is at a key; `None`: nothing.
     pub async fn look(&self, key: &str) -> Result<Option<Found>, Unavailable> {
         let head = self.s3.head_object().bucket(&self.bucket).key(key).checksum_mode(ChecksumMode::Enabled);
-        let head = match within(WHAT, head.send()).await? {
+        let head = match within(WHAT, Box::pin(head.send())).await? {
             Ok(head) => head,
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
                 return Ok(None);
@@ -134,7 +134,7 @@ impl Files {
             }
             Ok(head)
         };
-        within(WHAT, read).await?
+        within(WHAT, Box::pin(read)).await?
     }
 
     /// The CDN may have kept that there was nothing.

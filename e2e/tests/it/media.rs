@@ -80,9 +80,9 @@ async fn another_s3_and_cloudfront_do_as_well() {
     let api = stack.client();
     let (id, url) = upload(&api).await;
     let path = format!("/{}", url.split_once("/postledger-media/").unwrap().1);
-    assert_eq!(moto.invalidated(&distribution).await, [path.clone()]);
+    assert_eq!(moto.invalidated(&distribution).await, [path.as_str()]);
     api.command(Method::DELETE, &format!("/media/{id}"), &json!({})).await.expect(204);
-    assert_eq!(moto.invalidated(&distribution).await, [path.clone(), path]);
+    assert_eq!(moto.invalidated(&distribution).await, [path.as_str(), path.as_str()]);
     assert_eq!(api.anonymous().query(&url).await.status, 404);
 }
 
