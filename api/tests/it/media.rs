@@ -267,8 +267,6 @@ async fn what_its_first_bytes_betray_is_rejected_and_removed(pool: PgPool) {
     }
 }
 
-type Change = fn(Upload) -> Upload;
-
 /// Attack: somebody who can write to the bucket puts something else at the key.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn what_the_store_has_is_compared_with_what_was_announced(pool: PgPool) {
@@ -277,15 +275,16 @@ async fn what_the_store_has_is_compared_with_what_was_announced(pool: PgPool) {
         |file: &[u8]| announcement(file, "image/png")["sha256"].as_str().unwrap().parse::<Sha256>().unwrap();
     let mut other = png(64);
     other[63] = 1;
-    let cases: [(&str, Vec<u8>, Change); 3] = [
-        ("size_bytes", png(65), |upload| Upload { size_bytes: 65, ..upload }),
-        ("sha256", other, |upload| upload),
-        ("content_type", png(64), |upload| Upload { content_type: ContentType::Gif, ..upload }),
+    let cases = [
+        ("size_bytes", png(65), ContentType::Png),
+        ("sha256", other, ContentType::Png),
+        ("content_type", png(64), ContentType::Gif),
     ];
-    for (field, file, change) in cases {
+    for (field, file, content_type) in cases {
         let announced = studio.announce(&png(64), "image/png").await.ok(201);
         let id = announced.id("media_id");
-        let upload = Upload { sha256: sum(&file), ..change(studio.announced(id).await) };
+        let (size_bytes, sha256) = (file.len() as u64, sum(&file));
+        let upload = Upload { size_bytes, sha256, content_type, ..studio.announced(id).await };
         let signed = studio.files.sign(&upload).await.unwrap();
         assert_eq!(studio.put_signed(&signed, file).await, 200, "{field}");
         studio.complete(id).await.invalid(&[field]);
