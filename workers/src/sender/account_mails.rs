@@ -2,6 +2,7 @@
 //! nothing that opens anything.
 
 use super::Sender;
+use super::single::Single;
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
@@ -10,9 +11,9 @@ use commands::{AccountToken, CommandError};
 use domain::DispatchId;
 use domain::dispatch::Index;
 use domain::transactional::{AccountMail, AccountMailKind, Transactional};
-use eventstore::{Loaded, clock, ids};
+use eventstore::Loaded;
+use mail::Address;
 use mail::account::{self, Letter};
-use mail::{Address, MessageParts};
 
 const ONLY: Index = 0;
 
@@ -79,38 +80,14 @@ impl Sender {
         address: String,
         token: &AccountToken,
     ) -> Result<Outgoing, &'static str> {
-        let (from, host) = (&self.settings.default_from, &self.settings.mail_host);
-        let sender = from.name.as_deref().unwrap_or(host);
-        let letter =
-            Letter { sender, email: &address, link: &self.settings.account_pages.link(kind, token.text()) };
+        let link = self.settings.account_pages.link(kind, token.text());
+        let letter = Letter { sender: self.sender_name(), email: &address, link: &link };
         let written = match kind {
             AccountMailKind::PasswordReset => account::password_reset(&letter),
             AccountMailKind::Invitation => account::invitation(&letter),
         };
-        let message = mail::build(&MessageParts {
-            from,
-            reply_to: None,
-            to: &Address { email: address.clone(), name: None },
-            subject: &written.subject,
-            html: &written.html,
-            text: &written.text,
-            message_id: &format!("{dispatch}.{ONLY}.{attempt}@{host}"),
-            date: clock::now(),
-            list: None,
-            tags: &[
-                ("X-Postledger-Kind", kind.as_str()),
-                ("X-Postledger-Dispatch", &dispatch.to_string()),
-                ("X-Postledger-Attempt", &attempt.to_string()),
-            ],
-        });
-        Ok(Outgoing {
-            dispatch,
-            subscriber: ids::recipient_id(dispatch, ONLY),
-            attempt: u32::from(attempt),
-            envelope_from: from.email.clone(),
-            envelope_to: address,
-            message: self.signed(from, message)?,
-        })
+        let to = Address { email: address, name: None };
+        self.single(Single { kind: kind.as_str(), dispatch, index: ONLY, attempt, to }, &written)
     }
 }
 

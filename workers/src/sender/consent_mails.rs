@@ -1,6 +1,7 @@
 //! The question of a double opt-in, and the confirmation of an opt-out.
 
 use super::Sender;
+use super::single::Single;
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
@@ -12,9 +13,9 @@ use domain::group::Group;
 use domain::subscriber::{Subscriber, SubscriptionRequest};
 use domain::transactional::{OptOutMail, SubscriptionMail, Transactional};
 use domain::{AddressHash, DispatchId, GroupId, Personal};
-use eventstore::{Loaded, clock, ids, load, load_many, sealing};
+use eventstore::{Loaded, clock, load, load_many, sealing};
 use mail::consent::{self, Letter};
-use mail::{Address, MessageParts, PreferenceClaims, Rendered};
+use mail::{Address, PreferenceClaims, Rendered};
 
 const ONLY: Index = 0;
 
@@ -104,53 +105,25 @@ impl Sender {
         Ok(self.letter(id, dispatch, "opt_out", address, &written).map(|outgoing| (hash, outgoing)))
     }
 
+    fn letter(
+        &self,
+        dispatch: DispatchId,
+        sent: &Transactional,
+        kind: &str,
+        address: String,
+        written: &Rendered,
+    ) -> Result<Outgoing, &'static str> {
+        let attempt = sent.recipients.first().map_or(0, |recipient| recipient.attempts) + 1;
+        let to = Address { email: address, name: None };
+        self.single(Single { kind, dispatch, index: ONLY, attempt, to }, written)
+    }
+
     /// A group that was deleted still has its name.
     async fn group_names(&self, groups: &[GroupId]) -> Result<Vec<String>, CommandError> {
         let known = load_many::<Group>(&self.commands.store.pool, groups).await?;
         let mut names: Vec<String> = known.into_values().map(|group| group.aggregate.name).collect();
         names.sort_unstable();
         Ok(names)
-    }
-
-    fn sender_name(&self) -> &str {
-        self.settings.default_from.name.as_deref().unwrap_or(&self.settings.mail_host)
-    }
-
-    /// To the one recipient of a mail of our own.
-    fn letter(
-        &self,
-        id: DispatchId,
-        dispatch: &Transactional,
-        kind: &str,
-        address: String,
-        written: &Rendered,
-    ) -> Result<Outgoing, &'static str> {
-        let (from, host) = (&self.settings.default_from, &self.settings.mail_host);
-        let attempt = dispatch.recipients.first().map_or(0, |recipient| recipient.attempts) + 1;
-        let message = mail::build(&MessageParts {
-            from,
-            reply_to: None,
-            to: &Address { email: address.clone(), name: None },
-            subject: &written.subject,
-            html: &written.html,
-            text: &written.text,
-            message_id: &format!("{id}.{ONLY}.{attempt}@{host}"),
-            date: clock::now(),
-            list: None,
-            tags: &[
-                ("X-Postledger-Kind", kind),
-                ("X-Postledger-Dispatch", &id.to_string()),
-                ("X-Postledger-Attempt", &attempt.to_string()),
-            ],
-        });
-        Ok(Outgoing {
-            dispatch: id,
-            subscriber: ids::recipient_id(id, ONLY),
-            attempt: u32::from(attempt),
-            envelope_from: from.email.clone(),
-            envelope_to: address,
-            message: self.signed(from, message)?,
-        })
     }
 }
 

@@ -10,6 +10,7 @@ mod erasures;
 mod left_behind;
 mod pass;
 mod settling;
+mod single;
 mod test_mails;
 mod transactional;
 

@@ -2,6 +2,7 @@
 
 use super::Sender;
 use super::campaign::{compile, prepare};
+use super::single::Single;
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
@@ -12,8 +13,8 @@ use domain::subscriber::Subscriber;
 use domain::template::Template;
 use domain::transactional::{TestMail, Transactional};
 use domain::{DispatchId, SubscriberId};
-use eventstore::{Loaded, StoreError, clock, ids, load_at, load_many, sealing};
-use mail::{Address, Compiled, MergeData, MessageParts};
+use eventstore::{Loaded, StoreError, load_at, load_many, sealing};
+use mail::{Address, Compiled, MergeData, Rendered};
 
 /// A mail for each of these recipients, or the reason why none can be made.
 type Mails = Vec<(Index, Result<Outgoing, &'static str>)>;
@@ -130,31 +131,9 @@ impl Sender {
             postal_address: self.settings.postal_address.as_deref(),
         });
         let rendered = rendered.map_err(|_| "not_rendered")?;
-        let (from, host) = (&self.settings.default_from, &self.settings.mail_host);
-        let message = mail::build(&MessageParts {
-            from,
-            reply_to: None,
-            to: &Address { email: details.address.clone(), name: details.name.clone() },
-            subject: &format!("[Test] {}", rendered.subject),
-            html: &rendered.html,
-            text: &rendered.text,
-            message_id: &format!("{dispatch}.{index}.{attempt}@{host}"),
-            date: clock::now(),
-            list: None,
-            tags: &[
-                ("X-Postledger-Kind", "test"),
-                ("X-Postledger-Dispatch", &dispatch.to_string()),
-                ("X-Postledger-Attempt", &attempt.to_string()),
-            ],
-        });
-        Ok(Outgoing {
-            dispatch,
-            subscriber: ids::recipient_id(dispatch, *index),
-            attempt: u32::from(*attempt),
-            envelope_from: from.email.clone(),
-            envelope_to: details.address.clone(),
-            message: self.signed(from, message)?,
-        })
+        let written = Rendered { subject: format!("[Test] {}", rendered.subject), ..rendered };
+        let to = Address { email: details.address.clone(), name: details.name.clone() };
+        self.single(Single { kind: "test", dispatch, index: *index, attempt: *attempt, to }, &written)
     }
 }
 

@@ -1,0 +1,54 @@
+//! A mail outside campaigns, to one of its recipients: no list's, and so without what is in mails of lists.
+
+use super::Sender;
+use crate::mailers::Outgoing;
+use domain::DispatchId;
+use domain::dispatch::Index;
+use eventstore::{clock, ids};
+use mail::{Address, MessageParts, Rendered};
+
+/// Which one it is, and to whom.
+pub(super) struct Single<'a> {
+    pub kind: &'a str,
+    pub dispatch: DispatchId,
+    pub index: Index,
+    /// From 1 on.
+    pub attempt: u16,
+    pub to: Address,
+}
+
+impl Sender {
+    /// What our own letters call the sender.
+    pub(super) fn sender_name(&self) -> &str {
+        self.settings.default_from.name.as_deref().unwrap_or(&self.settings.mail_host)
+    }
+
+    pub(super) fn single(&self, single: Single<'_>, written: &Rendered) -> Result<Outgoing, &'static str> {
+        let Single { kind, dispatch, index, attempt, to } = single;
+        let (from, host) = (&self.settings.default_from, &self.settings.mail_host);
+        let message = mail::build(&MessageParts {
+            from,
+            reply_to: None,
+            to: &to,
+            subject: &written.subject,
+            html: &written.html,
+            text: &written.text,
+            message_id: &format!("{dispatch}.{index}.{attempt}@{host}"),
+            date: clock::now(),
+            list: None,
+            tags: &[
+                ("X-Postledger-Kind", kind),
+                ("X-Postledger-Dispatch", &dispatch.to_string()),
+                ("X-Postledger-Attempt", &attempt.to_string()),
+            ],
+        });
+        Ok(Outgoing {
+            dispatch,
+            subscriber: ids::recipient_id(dispatch, index),
+            attempt: u32::from(attempt),
+            envelope_from: from.email.clone(),
+            envelope_to: to.email,
+            message: self.signed(from, message)?,
+        })
+    }
+}
