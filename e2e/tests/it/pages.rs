@@ -14,6 +14,8 @@ use uuid::Uuid;
 const WITHIN: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "a password of the tests";
 const MANY: usize = 12;
+/// At least as many as the server's pool has; they take turns.
+const CONNECTIONS_MAX: usize = 64;
 
 /// Looks at pages, and keeps what is wrong with them.
 struct Gallery<'a> {
@@ -158,6 +160,15 @@ async fn links_that_do_not_work(stack: &Stack, gallery: &mut Gallery<'_>) {
     eventually("the page is there again", WITHIN, async || {
         let path = reader.link.strip_prefix(&stack.url()).unwrap();
         Client::public(&stack.url()).try_once(path).await.filter(|status| *status == 200)
+    })
+    .await;
+    // Others' requests go over another pool: each of its connections that died meanwhile costs one of them a 503.
+    let api = stack.client();
+    eventually("no dead connection is left", WITHIN, async || {
+        for _ in 0..CONNECTIONS_MAX {
+            api.try_once("/groups").await.filter(|status| *status == 200)?;
+        }
+        Some(())
     })
     .await;
 }
