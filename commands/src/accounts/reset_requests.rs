@@ -13,7 +13,7 @@ use eventstore::{ids, sealing};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Of one transaction: an account's row is not held for long.
+/// Of one transaction.
 const TAKEN_MAX: i64 = 100;
 
 #[derive(sqlx::FromRow)]
