@@ -56,14 +56,12 @@ impl Topics {
 
     /// Makes a topic, or gives it more partitions where it has fewer than are configured. Answers how many it has.
     ///
-    /// Creation is tried before anything is asked: asking for a topic that is missing may make brokers create it as
-    /// they like. Where creation is refused, as it may be by access rules, a topic that exists is as good.
+    /// It is looked for in the list of all topics: asking by name for one that is missing may make brokers create it as
+    /// they like. Another process may be faster at making it.
     pub async fn ensure(&self, topic: &str) -> KafkaResult<i32> {
-        let refused = self.create(topic).await.err();
-        let found = match (self.look(topic).await?, refused) {
-            (Some(found), _) => found,
-            (None, Some(refused)) => return Err(refused),
-            (None, None) => return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
+        let found = match count(&self.metadata(None).await?, topic) {
+            Some(found) => found,
+            None => self.make(topic).await?,
         };
         let wanted = self.config.partitions;
         if found < wanted {
@@ -73,14 +71,18 @@ impl Topics {
     }
 
     /// Not every broker has heard at once of a topic that was made a moment ago.
-    async fn look(&self, topic: &str) -> KafkaResult<Option<i32>> {
+    async fn make(&self, topic: &str) -> KafkaResult<i32> {
+        match self.create(topic).await {
+            Ok(()) | Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err(refused) => return Err(refused),
+        }
         for _ in 0..LOOKS {
             if let Some(found) = self.partitions(topic).await? {
-                return Ok(Some(found));
+                return Ok(found);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        Ok(None)
+        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
     }
 
     async fn create(&self, topic: &str) -> KafkaResult<()> {
@@ -98,10 +100,7 @@ impl Topics {
 
     /// How many partitions a topic has; `None` if there is no such topic.
     pub async fn partitions(&self, topic: &str) -> KafkaResult<Option<i32>> {
-        let metadata = self.metadata(Some(topic.to_owned())).await?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let count = found.map_or(0, |topic| topic.partitions().len());
-        Ok(i32::try_from(count).ok().filter(|count| *count > 0))
+        Ok(count(&self.metadata(Some(topic.to_owned())).await?, topic))
     }
 
     /// Of one topic, or of the whole cluster.
@@ -142,6 +141,12 @@ impl Topics {
         })
         .await
     }
+}
+
+/// Of a topic's partitions; `None` if there is no such topic.
+fn count(metadata: &Metadata, topic: &str) -> Option<i32> {
+    let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+    i32::try_from(found.partitions().len()).ok().filter(|count| *count > 0)
 }
 
 fn options() -> AdminOptions {

@@ -10,9 +10,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The mock cluster knows no request to make a topic: each of them costs a relay its whole time-out, in every session.
-const WITHIN: Duration = Duration::from_secs(180);
-
 /// A running part and its stop.
 pub struct Running<T> {
     stop: CancellationToken,
@@ -106,7 +103,7 @@ pub async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
-    tokio::time::timeout(WITHIN, found).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// Nothing was parked, and what was carried is what the log says, row for row.
