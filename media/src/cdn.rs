@@ -1,14 +1,13 @@
 //! The CDN forgets what it has of a file.
 
-use crate::Unavailable;
-use crate::files::{failure, within};
+use crate::calls::{Service, Unavailable, failure, register, within};
 use crate::settings::CloudFront;
 use aws_config::SdkConfig;
 use aws_sdk_cloudfront::Client;
 use aws_sdk_cloudfront::config::Builder;
 use aws_sdk_cloudfront::types::{InvalidationBatch, Paths};
 
-const WHAT: &str = "the CDN";
+const CDN: Service = Service::Cdn;
 
 pub(crate) struct Cdn {
     client: Client,
@@ -17,6 +16,7 @@ pub(crate) struct Cdn {
 
 impl Cdn {
     pub fn new(sdk: &SdkConfig, settings: &CloudFront) -> Self {
+        register(CDN);
         let mut builder = Builder::from(sdk);
         if let Some(endpoint) = &settings.endpoint {
             builder = builder.endpoint_url(endpoint);
@@ -30,13 +30,13 @@ impl Cdn {
         let paths = Paths::builder().quantity(1).items(format!("/{key}")).build();
         let batch = paths
             .and_then(|paths| InvalidationBatch::builder().caller_reference(reference).paths(paths).build());
-        let batch = batch.map_err(|error| Unavailable { what: WHAT, reason: error.to_string() })?;
+        let batch = batch.map_err(|error| Unavailable::new(CDN, error.to_string()))?;
         let call = self
             .client
             .create_invalidation()
             .distribution_id(&self.distribution_id)
             .invalidation_batch(batch);
-        within(WHAT, call.send()).await?.map_err(|error| failure(WHAT, &error))?;
+        within(CDN, call.send()).await?.map_err(|error| failure(CDN, &error))?;
         Ok(())
     }
 }

@@ -1,22 +1,20 @@
 //! The files of media in their bucket.
 
-use crate::Unavailable;
+use crate::calls::{Service, Unavailable, failure, register, within};
 use crate::cdn::Cdn;
 use crate::recognise::{HEAD_MAX_BYTES, Recognised, recognise};
-use crate::settings::{CALL_TIME, Settings};
+use crate::settings::Settings;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine};
 use domain::media::{Found, Sha256, Upload};
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-pub(crate) const WHAT: &str = "the object store";
-/// A call, and what it takes to have credentials for it.
-const WAIT_MAX: Duration = CALL_TIME.saturating_add(Duration::from_secs(2));
+pub(crate) const STORE: Service = Service::ObjectStore;
 
 pub struct Files {
     pub(crate) s3: Client,
@@ -37,6 +35,7 @@ pub struct SignedUpload {
 impl Files {
     pub async fn new(settings: &Settings) -> Self {
         let sdk = settings.sdk().await;
+        register(STORE);
         let mut builder = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(settings.path_style);
         if let Some(endpoint) = &settings.endpoint {
             builder = builder.endpoint_url(endpoint);
@@ -62,7 +61,7 @@ impl Files {
 
     /// A signed PUT. The same upload has the same signature, whenever it is asked for. Nobody is asked, but for credentials.
     pub async fn sign(&self, upload: &Upload) -> Result<SignedUpload, Unavailable> {
-        let unsigned = |reason: String| Unavailable { what: WHAT, reason };
+        let unsigned = |reason: String| Unavailable::new(STORE, reason);
         let time = (upload.expires_at - upload.requested_at)
             .to_std()
             .map_err(|error| unsigned(error.to_string()))?;
@@ -80,9 +79,9 @@ impl Files {
             .content_length(upload.size_bytes.cast_signed())
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(BASE64.encode(upload.sha256.0));
-        let signed = within(WHAT, Box::pin(put.presigned(presigning)))
+        let signed = within(STORE, Box::pin(put.presigned(presigning)))
             .await?
-            .map_err(|error| failure(WHAT, &error))?;
+            .map_err(|error| failure(STORE, &error))?;
         let headers = signed.headers().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
         Ok(SignedUpload {
             url: signed.uri().to_owned(),
@@ -93,12 +92,12 @@ impl Files {
     /// What is at a key; `None`: nothing.
     pub async fn look(&self, key: &str) -> Result<Option<Found>, Unavailable> {
         let head = self.s3.head_object().bucket(&self.bucket).key(key).checksum_mode(ChecksumMode::Enabled);
-        let head = match within(WHAT, head.send()).await? {
+        let head = match within(STORE, head.send()).await? {
             Ok(head) => head,
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
                 return Ok(None);
             }
-            Err(error) => return Err(failure(WHAT, &error)),
+            Err(error) => return Err(failure(STORE, &error)),
         };
         let Recognised { media_type, dimensions } = match head.content_length() {
             None | Some(0) => recognise(&[]),
@@ -123,18 +122,17 @@ impl Files {
             .range(format!("bytes=0-{}", HEAD_MAX_BYTES - 1))
             .set_if_match(e_tag.map(str::to_owned));
         let read = async {
-            let mut body = get.send().await.map_err(|error| failure(WHAT, &error))?.body;
+            let mut body = get.send().await.map_err(|error| failure(STORE, &error))?.body;
             let mut head = Vec::new();
             while head.len() < HEAD_MAX_BYTES
                 && let Some(chunk) = body.next().await
             {
-                let chunk =
-                    chunk.map_err(|_| Unavailable { what: WHAT, reason: "the answer broke off".into() })?;
+                let chunk = chunk.map_err(|_| Unavailable::new(STORE, "the answer broke off"))?;
                 head.extend_from_slice(&chunk[..chunk.len().min(HEAD_MAX_BYTES - head.len())]);
             }
             Ok(head)
         };
-        within(WHAT, read).await?
+        within(STORE, read).await?
     }
 
     /// The CDN may have kept that there was nothing.
@@ -145,10 +143,10 @@ impl Files {
     /// Also where nothing is there. `again`: it was removed before, and may have come back.
     pub async fn remove(&self, key: &str, again: bool) -> Result<(), Unavailable> {
         let delete = self.s3.delete_object().bucket(&self.bucket).key(key);
-        match within(WHAT, delete.send()).await? {
+        match within(STORE, delete.send()).await? {
             Ok(_) => {}
             Err(error) if error.code() == Some("NoSuchKey") => {}
-            Err(error) => return Err(failure(WHAT, &error)),
+            Err(error) => return Err(failure(STORE, &error)),
         }
         self.forget(key, if again { "removed-again" } else { "removed" }).await
     }
@@ -156,7 +154,7 @@ impl Files {
     /// Whether the store answers at all.
     pub async fn reach(&self) -> Result<(), Unavailable> {
         let head = self.s3.head_bucket().bucket(&self.bucket);
-        within(WHAT, head.send()).await?.map(drop).map_err(|error| failure(WHAT, &error))
+        within(STORE, head.send()).await?.map(drop).map_err(|error| failure(STORE, &error))
     }
 
     async fn forget(&self, key: &str, why: &str) -> Result<(), Unavailable> {
@@ -172,23 +170,4 @@ impl Files {
 fn sha256(head: &HeadObjectOutput) -> Option<Sha256> {
     let bytes = BASE64.decode(head.checksum_sha256()?).ok()?;
     bytes.try_into().ok().map(Sha256)
-}
-
-/// The SDK's own limits do not count what it does before and behind a call: credentials, the body.
-pub(crate) async fn within<T>(what: &'static str, call: impl Future<Output = T>) -> Result<T, Unavailable> {
-    // Boxed: the SDK's are large, and every route would be as large as its largest call.
-    let answer = tokio::time::timeout(WAIT_MAX, Box::pin(call)).await;
-    answer.map_err(|_| Unavailable { what, reason: "no answer in time".into() })
-}
-
-/// A code, or the kind of failure: the SDK's texts may quote a request.
-pub(crate) fn failure<E: ProvideErrorMetadata, R>(what: &'static str, error: &SdkError<E, R>) -> Unavailable {
-    let reason = match error {
-        SdkError::ConstructionFailure(_) => "the request could not be made",
-        SdkError::TimeoutError(_) => "no answer in time",
-        SdkError::DispatchFailure(_) => "not reached",
-        SdkError::ResponseError(_) => "the answer could not be read",
-        _ => error.code().unwrap_or("an error without a code"),
-    };
-    Unavailable { what, reason: reason.to_owned() }
 }

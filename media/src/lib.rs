@@ -5,22 +5,15 @@
 //! - [`Files::look`] says what arrived, and reads no more than [`HEAD_MAX_BYTES`] of it.
 //! - Every call is bounded in time. A store that does not answer is [`Unavailable`], and nothing was decided.
 
+mod calls;
 mod cdn;
 mod files;
 mod recognise;
 mod settings;
 mod setup;
 
+pub use calls::Unavailable;
 pub use files::{Files, SignedUpload};
 pub use recognise::HEAD_MAX_BYTES;
 pub use settings::{CloudFront, Credentials, Settings};
 pub use setup::SetUp;
-
-/// The store or the CDN did not do what was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {reason}")]
-pub struct Unavailable {
-    what: &'static str,
-    /// A code of theirs, or how the call failed; no URL, which might be a signed one.
-    reason: String,
-}

@@ -1,7 +1,8 @@
 //! Makes the bucket what uploads from browsers need it to be.
 
-use crate::files::{WHAT, failure, within};
-use crate::{Files, Unavailable};
+use crate::Files;
+use crate::calls::{Unavailable, failure, within};
+use crate::files::STORE;
 use aws_sdk_s3::config::Region;
 use aws_sdk_s3::types::{BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration};
 
@@ -27,7 +28,7 @@ impl Files {
         match origins {
             [] => {
                 let forget = self.s3.delete_bucket_cors().bucket(&self.bucket);
-                within(WHAT, forget.send()).await?.map_err(|error| failure(WHAT, &error))?;
+                within(STORE, forget.send()).await?.map_err(|error| failure(STORE, &error))?;
             }
             origins => self.allow(origins).await?,
         }
@@ -42,14 +43,14 @@ impl Files {
             CreateBucketConfiguration::builder().location_constraint(place).build()
         });
         let create = self.s3.create_bucket().bucket(&self.bucket).set_create_bucket_configuration(place);
-        within(WHAT, create.send()).await?.map(drop).map_err(|error| failure(WHAT, &error))
+        within(STORE, create.send()).await?.map(drop).map_err(|error| failure(STORE, &error))
     }
 
     async fn has_bucket(&self) -> Result<bool, Unavailable> {
-        match within(WHAT, self.s3.head_bucket().bucket(&self.bucket).send()).await? {
+        match within(STORE, self.s3.head_bucket().bucket(&self.bucket).send()).await? {
             Ok(_) => Ok(true),
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
-            Err(error) => Err(failure(WHAT, &error)),
+            Err(error) => Err(failure(STORE, &error)),
         }
     }
 
@@ -61,9 +62,9 @@ impl Files {
             .max_age_seconds(CORS_MAX_AGE_SECONDS)
             .build();
         let cors = rule.and_then(|rule| CorsConfiguration::builder().cors_rules(rule).build());
-        let cors = cors.map_err(|error| Unavailable { what: WHAT, reason: error.to_string() })?;
+        let cors = cors.map_err(|error| Unavailable::new(STORE, error.to_string()))?;
         let put = self.s3.put_bucket_cors().bucket(&self.bucket).cors_configuration(cors);
-        within(WHAT, put.send()).await?.map_err(|error| failure(WHAT, &error))?;
+        within(STORE, put.send()).await?.map_err(|error| failure(STORE, &error))?;
         Ok(())
     }
 }

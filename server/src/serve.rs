@@ -83,7 +83,6 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let commands = commands(&config).await?;
     require_schema(&commands.store.pool).await?;
     let keys = Arc::new(link_keys(&commands.store).await?);
-    let files = media_files(&config).await;
     let mut running = Running::default();
     let Ends { claims, answers, base } = running.ends.clone();
     if let Some(listen) = config.metrics.listen()? {
@@ -91,6 +90,7 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         let database = metrics::sampling_pool(config.database.options()?);
         running.base("metrics", metrics.run(database, topics.is_some(), base.clone()));
     }
+    let files = media_files(&config).await;
     let sequencer = Sequencer::new(commands.store.clone());
     let wake = roles.contains(&Role::Sequencer).then(|| sequencer.head());
     if roles.contains(&Role::Sequencer) {

@@ -14,7 +14,7 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x03\0\0\0\x02\x08\x02\0
 const PNG_SHA256: &str = "7c58cf77d0f67776c9caaa28d9742d5a013bd9247b9be0f3e3f24fec74f337a1";
 
 /// Announced, uploaded and completed, by a program.
-async fn upload(api: &Client) -> (Uuid, String) {
+pub async fn upload(api: &Client) -> (Uuid, String) {
     let file = json!({ "filename": "a.png", "content_type": "image/png", "size_bytes": PNG.len(), "sha256": PNG_SHA256 });
     let announced = api.post("/media", &file).await.expect(201);
     let id = announced.id("media_id");
@@ -29,7 +29,7 @@ async fn upload(api: &Client) -> (Uuid, String) {
     (id, completed["url"].as_str().unwrap().to_owned())
 }
 
-async fn start(settings: Settings) -> Stack {
+pub async fn start(settings: Settings) -> Stack {
     let mut stack = Stack::prepare(settings).await;
     let said = stack.operate(&["media", "setup"]);
     assert!(said.contains("made the bucket"), "{said}");

@@ -1,7 +1,7 @@
 //! What Prometheus is shown: all that is documented, in bounded series, whatever becomes of the database.
 
-use crate::scene;
-use e2e::{Client, Export, Metrics, Settings, Stack, eventually};
+use crate::{media, scene};
+use e2e::{Client, Export, MediaStore, Metrics, Settings, Stack, eventually};
 use reqwest::Method;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -23,6 +23,7 @@ const LABELS: &[&str] = &[
     "pool",
     "state",
     "projection",
+    "service",
     "le",
 ];
 const SERIES_MAX: usize = 2_000;
@@ -31,8 +32,10 @@ const OF_KAFKA: [&str; 2] = ["postledger_relay_lag_events", "postledger_relay_la
 
 #[tokio::test]
 async fn all_that_is_documented_is_exported_in_bounded_series() {
-    let mut stack = Stack::start(Settings::new()).await;
+    let store = MediaStore::start().await;
+    let mut stack = media::start(Settings::new().media(&store)).await;
     let api = stack.client();
+    media::upload(&api).await;
     let draft = scene::readers(&api, &Export::clean("reader", READERS)).await;
     let campaign = api.launch(&draft).await;
     api.completes(campaign, WITHIN).await;
@@ -121,6 +124,10 @@ fn check_values(metrics: &Metrics) {
         value("postledger_mailer_call_duration_seconds_count", &[("mailer", "outbox")]),
         READERS as f64
     );
+    let store = [("service", "object_store")];
+    assert!(value("postledger_media_call_duration_seconds_count", &store) >= 3.0, "signed, looked at, read");
+    assert_eq!(value("postledger_media_failures_total", &store), 0.0);
+    assert_eq!(value("postledger_media_files", &[("state", "unwanted")]), 0.0);
     assert_eq!(value("postledger_password_hashes_total", &[]), 1.0);
     assert_eq!(value("postledger_late_handovers_total", &[("mailer", "outbox")]), 0.0);
     assert!(value("postledger_log_position", &[]) > READERS as f64);

@@ -20,6 +20,13 @@ pub const CATALOG: &[(&str, Kind, &str)] = &[
     ("postledger_mailer_call_duration_seconds", Histogram, "How long a mailer took for one mail"),
     ("postledger_mailer_unavailable_total", Counter, "Times that a mailer could take nothing"),
     ("postledger_late_handovers_total", Counter, "Calls that started after their window had passed"),
+    (
+        "postledger_media_call_duration_seconds",
+        Histogram,
+        "How long the object store or the CDN took for one call",
+    ),
+    ("postledger_media_failures_total", Counter, "Calls of the object store or the CDN that failed"),
+    ("postledger_media_files", Gauge, "Files of media that are not settled, by what they wait for"),
     ("postledger_panics_total", Counter, "Panics, which are mistakes of ours"),
     ("postledger_password_hashes_total", Counter, "Passwords hashed or compared by argon2"),
     ("postledger_password_hashes_running", Gauge, "Passwords that are hashed now"),

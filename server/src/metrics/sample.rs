@@ -82,7 +82,8 @@ impl Sampler {
         self.dispatches().await?;
         self.recipients().await?;
         self.imports().await?;
-        self.erasures().await
+        self.erasures().await?;
+        self.media().await
     }
 
     /// Answers the database's time: ages are counted by one clock.
@@ -197,6 +198,20 @@ impl Sampler {
     async fn erasures(&self) -> Result<(), StoreError> {
         let open: i64 = sqlx::query_scalar("SELECT count(*) FROM erasures").fetch_one(&self.database).await?;
         metrics::gauge!("postledger_erasures").set(open as f64);
+        Ok(())
+    }
+
+    async fn media(&self) -> Result<(), StoreError> {
+        let (requested, unwanted): (i64, i64) = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE status = 'requested'),
+                 count(*) FILTER (WHERE status <> 'requested' AND removed_at IS NULL)
+             FROM media_files WHERE status <> 'uploaded'",
+        )
+        .fetch_one(&self.database)
+        .await?;
+        for (state, count) in [("requested", requested), ("unwanted", unwanted)] {
+            metrics::gauge!("postledger_media_files", "state" => state).set(count as f64);
+        }
         Ok(())
     }
 }
