@@ -40,6 +40,7 @@ mod restart;
 mod schedule;
 mod schedulers;
 mod shutdown;
+mod slow_provider;
 mod smtp_answers;
 mod subscriptions;
 mod test_mail;

@@ -26,11 +26,16 @@ async fn a_reader_leaves_while_everything_else_is_down_or_busy() {
     let readers = scene::linked(&stack, &readers).await;
     stack.terminate("server", WITHIN).await;
 
-    // No sequencer, no projector, no scheduler, no sender; a Kafka and a mail server that are away.
+    // No sequencer, no projector, no scheduler, no sender; a Kafka, a mail server and an object store that are away.
     for (key, value) in [("kafka.brokers", NOWHERE), ("send.mailer", "smtp"), ("smtp.host", "127.0.0.1")] {
         stack.set(key, value);
     }
     stack.set("smtp.port", 1);
+    stack.set("media.bucket", "postledger");
+    stack.set("media.endpoint", format!("http://{NOWHERE}"));
+    stack.set("media.public_url", format!("http://{NOWHERE}/postledger"));
+    stack.set("media.access_key_id", "postledger");
+    stack.set("media.secret_access_key", "a secret");
     stack.set("smtp.tls", "none");
     stack.set("send.postal_address", "Postledger Press, 1 Ledger Lane, Exampleton");
     stack.set("database.max_connections", CONNECTIONS);

@@ -45,7 +45,8 @@ pub async fn linked(stack: &Stack, readers: &[(&str, &[Uuid])]) -> Vec<Linked> {
         let new = json!({ "email": email, "groups": groups, "consent": { "source": "e2e" } });
         ids.push(api.post("/subscribers", &new).await.expect(201).id("subscriber_id"));
     }
-    let draft = Draft { template: template(&api).await, group: readers[0].1[0], ..Draft::default() };
+    let (template, group) = (template(&api).await, readers[0].1[0]);
+    let draft = Draft { template, group, mailer: Some("outbox"), ..Draft::default() };
     let campaign = api.launch(&draft).await;
     api.completes(campaign, SENT_WITHIN).await;
     let dispatches: Vec<Uuid> = stack.trail().dispatches(campaign).await.iter().map(|d| d.id).collect();
