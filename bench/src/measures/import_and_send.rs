@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const READERS: usize = 1_000_000;
 const FEW: usize = 10_000;
 /// What takes a few seconds is done so often and its median told: a shared machine may do anything meanwhile.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 /// Events of one page of the log.
 const PAGE: i64 = 1_000;
 /// What takes less than this is read again.
