@@ -5,6 +5,7 @@
 //! that of the newest mail, from then until it is used or its time is over.
 
 use crate::accounts::record;
+use crate::mail_limits::MailLimit;
 use crate::secrets::{self, Given};
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,9 +23,12 @@ const INVITATION_LIFE: TimeDelta = TimeDelta::days(7);
 const RESET_GIVEN_UP_AFTER: TimeDelta = TimeDelta::minutes(30);
 const INVITATION_GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(1);
 
-/// Mails of one kind to one address: nobody's mailbox is filled by somebody else's clicks.
-const HOURLY_MAX: i64 = 3;
-const DAILY_MAX: i64 = 10;
+pub(crate) const RESETS: MailLimit = MailLimit { requests: "reset_requests", hourly_max: 3, daily_max: 10 };
+pub(crate) const INVITATIONS: MailLimit = MailLimit {
+    requests: "(SELECT * FROM account_mails WHERE kind = 'invitation')",
+    hourly_max: 3,
+    daily_max: 10,
+};
 
 /// The secret of one mail's link.
 pub struct AccountToken {
@@ -115,31 +119,6 @@ impl Commands {
             .fetch_optional(&self.store.pool)
             .await?)
     }
-}
-
-/// Whether the limits of mails let one more go to an address. Requests for one address take turns, so that each counts the
-/// others.
-pub(crate) async fn may_have_another(
-    tx: &mut PgConnection,
-    kind: AccountMailKind,
-    address: AddressHash,
-) -> Result<bool, CommandError> {
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('account mails ' || encode($1, 'hex'), 0))")
-        .bind(address.0.as_slice())
-        .execute(&mut *tx)
-        .await?;
-    let asked_for = match kind {
-        AccountMailKind::PasswordReset => "reset_requests WHERE",
-        AccountMailKind::Invitation => "account_mails WHERE kind = 'invitation' AND",
-    };
-    let (hourly, daily): (i64, i64) = sqlx::query_as(&format!(
-        "SELECT count(*) FILTER (WHERE requested_at > now() - interval '1 hour'), count(*)
-         FROM {asked_for} address_hash = $1 AND requested_at > now() - interval '1 day'"
-    ))
-    .bind(address.0.as_slice())
-    .fetch_one(&mut *tx)
-    .await?;
-    Ok(hourly < HOURLY_MAX && daily < DAILY_MAX)
 }
 
 /// Of the kind's links of this user the mail's counts from now on; false: a newer mail was asked for, or there is nobody who

@@ -11,6 +11,7 @@ mod error;
 mod groups;
 mod idempotent;
 pub mod imports;
+mod mail_limits;
 mod media;
 mod opt_out_mails;
 mod optout;

@@ -9,6 +9,7 @@
 //! else in the meantime, for the same address, makes no other link useless. Keys can be rotated without a thought for it.
 
 use crate::accounts::record;
+use crate::mail_limits::MailLimit;
 use crate::secrets::{self, Given};
 use crate::subscribers::{check_email, check_name};
 use crate::{CommandError, Commands, Context, FieldError, idempotent};
@@ -16,7 +17,7 @@ use chrono::TimeDelta;
 use domain::subscriber::{Subscriber, SubscriberCommand, SubscriberError, SubscriptionRequest};
 use domain::transactional::{Mail, SubscriptionMail, Transactional, TransactionalCommand};
 use domain::visit::Visit;
-use domain::{AddressHash, DispatchId, GroupId, Personal, SubscriberId};
+use domain::{DispatchId, GroupId, Personal, SubscriberId};
 use eventstore::sealing::{self, SubjectKeys};
 use eventstore::{Decided, Done, ExecuteError, Loaded, PositionToken, append, clock, feed, ids, load};
 use serde_json::Value;
@@ -26,9 +27,7 @@ use sqlx::PgConnection;
 const LIFE: TimeDelta = TimeDelta::days(7);
 /// A mailer that is down may come back; who asked yesterday does not wait any more.
 const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(1);
-/// Mails to one address: nobody's mailbox is filled by somebody else's clicks.
-const HOURLY_MAX: i64 = 3;
-const DAILY_MAX: i64 = 5;
+const LIMIT: MailLimit = MailLimit { requests: "subscription_requests", hourly_max: 3, daily_max: 5 };
 /// Groups of one request: the mail names each.
 const GROUPS_MAX: usize = 20;
 /// What is recorded as the place of a request.
@@ -103,7 +102,7 @@ impl Commands {
         if let Some(earlier) = idempotent::take(&mut tx, key).await? {
             return Ok(earlier);
         }
-        let queued = is_within_limits(&mut tx, mail.address_hash).await?;
+        let queued = LIMIT.allows(&mut tx, mail.address_hash).await?;
         if queued {
             self.queue(&mut tx, context, mail).await?;
         }
@@ -259,24 +258,6 @@ fn opened(
             user_agent: open("user_agent", mail.visit.user_agent)?,
         },
     })
-}
-
-/// Requests for one address take turns, so that each counts the others.
-async fn is_within_limits(tx: &mut PgConnection, address: AddressHash) -> Result<bool, CommandError> {
-    sqlx::query(
-        "SELECT pg_advisory_xact_lock(hashtextextended('subscription requests ' || encode($1, 'hex'), 0))",
-    )
-    .bind(address.0.as_slice())
-    .execute(&mut *tx)
-    .await?;
-    let (hourly, daily): (i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE requested_at > now() - interval '1 hour'), count(*)
-         FROM subscription_requests WHERE address_hash = $1 AND requested_at > now() - interval '1 day'",
-    )
-    .bind(address.0.as_slice())
-    .fetch_one(&mut *tx)
-    .await?;
-    Ok(hourly < HOURLY_MAX && daily < DAILY_MAX)
 }
 
 /// From now on the link in this very mail counts, and whoever has it confirms for this person.

@@ -33,10 +33,10 @@ pub async fn send_mail(app: &TestApp, kind: AccountMailKind) -> Option<String> {
     let lease = app.commands.claim_transactional(HELD).await.unwrap()?;
     let mail = eventstore::load::<Transactional>(&app.pool, lease.dispatch_id).await.unwrap();
     let token = AccountToken::draw(kind).unwrap();
+    let text = token.text().to_owned();
     let authorized =
-        app.commands.authorize_account_mail(lease, mail, "outbox", Ok(&token), HELD).await.unwrap();
-    let may_go = matches!(authorized, commands::send::Authorized::Permit { .. });
-    may_go.then(|| token.text().to_owned())
+        app.commands.authorize_account_mail(lease, mail, "outbox", Ok(token), HELD).await.unwrap();
+    matches!(authorized, commands::send::Authorized::Permit { .. }).then_some(text)
 }
 
 async fn reset_token(app: &TestApp) -> String {

@@ -29,11 +29,11 @@ pub async fn send_mail(app: &TestApp) -> Option<String> {
     let mail = eventstore::load::<Transactional>(&app.pool, lease.dispatch_id).await.unwrap();
     let request = app.commands.subscription_request(lease.dispatch_id).await.unwrap().unwrap();
     let token = SubscriptionToken::draw().unwrap();
-    let made = Ok((request, &token));
+    let text = token.text().to_owned();
+    let made = Ok((request, token));
     let authorized =
         app.commands.authorize_subscription_mail(lease, mail, "outbox", made, HELD).await.unwrap();
-    let may_go = matches!(authorized, Authorized::Permit { .. });
-    may_go.then(|| token.text().to_owned())
+    matches!(authorized, Authorized::Permit { .. }).then_some(text)
 }
 
 async fn link(app: &TestApp, email: &str, groups: &[Uuid]) -> String {

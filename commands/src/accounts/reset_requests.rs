@@ -2,7 +2,7 @@
 //! neither the answer nor its time tells, and nobody's requests leave nothing in the log. A sender takes them.
 
 use super::{key_of, record, sealed_text, sealed_visit};
-use crate::account_mails::may_have_another;
+use crate::account_mails::RESETS;
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, Utc};
 use domain::session::{Session, SessionCommand};
@@ -13,7 +13,7 @@ use eventstore::{ids, sealing};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Of one transaction.
+/// Of one look.
 const TAKEN_MAX: i64 = 100;
 
 #[derive(sqlx::FromRow)]
@@ -40,7 +40,7 @@ impl Commands {
         let address = self.store.master.address_hash(email);
         let attempt = ids::new_id();
         let mut tx = self.store.pool.begin().await?;
-        if !may_have_another(&mut tx, AccountMailKind::PasswordReset, address).await? {
+        if !RESETS.allows(&mut tx, address).await? {
             return Ok(());
         }
         let keys = sealing::create(&mut tx, &self.store.master, &[attempt]).await?;
@@ -60,39 +60,52 @@ impl Commands {
         Ok(tx.commit().await?)
     }
 
-    /// Takes the oldest requests that wait: an event for auditors and a mail for each that is a user's, nothing for the
-    /// others. Answers how many it took.
+    /// Takes the oldest requests that wait, each in a transaction of its own: one that cannot be taken stands in nobody's
+    /// way, and fails the call only once the others are done. Answers how many it took.
     pub async fn take_reset_requests(&self) -> Result<usize, CommandError> {
-        let mut tx = self.store.pool.begin().await?;
-        let requests: Vec<ResetRequest> = sqlx::query_as(
-            "SELECT r.*, user_id FROM reset_requests r LEFT JOIN accounts USING (address_hash)
-             WHERE NOT taken ORDER BY requested_at LIMIT $1 FOR UPDATE OF r SKIP LOCKED",
-        )
-        .bind(TAKEN_MAX)
-        .fetch_all(&mut *tx)
-        .await?;
-        if requests.is_empty() {
-            return Ok(0);
+        let waiting = "SELECT attempt_id FROM reset_requests WHERE NOT taken ORDER BY requested_at LIMIT $1";
+        let waiting: Vec<Uuid> =
+            sqlx::query_scalar(waiting).bind(TAKEN_MAX).fetch_all(&self.store.pool).await?;
+        let (mut count, mut failed) = (0, None);
+        for attempt in waiting {
+            match self.take_reset_request(attempt).await {
+                Ok(taken) => count += usize::from(taken),
+                Err(error) => failed = Some(error),
+            }
         }
-        let all: Vec<Uuid> = requests.iter().map(|request| request.attempt_id).collect();
-        let count = requests.len();
-        for request in requests {
-            self.take(&mut tx, request).await?;
-        }
-        let taken = "UPDATE reset_requests SET taken = true, source_address = NULL, user_agent = NULL
-                     WHERE attempt_id = ANY($1)";
-        sqlx::query(taken).bind(all).execute(&mut *tx).await?;
-        tx.commit().await?;
-        self.store.appended.notify_one();
-        Ok(count)
+        failed.map_or(Ok(count), Err)
     }
 
-    async fn take(&self, tx: &mut PgConnection, request: ResetRequest) -> Result<(), CommandError> {
+    /// An event for auditors and a mail if the address is a user's, else nothing. False: another sender has it.
+    async fn take_reset_request(&self, attempt: Uuid) -> Result<bool, CommandError> {
+        let mut tx = self.store.pool.begin().await?;
+        let found: Option<ResetRequest> = sqlx::query_as(
+            "SELECT r.*, user_id FROM reset_requests r LEFT JOIN accounts USING (address_hash)
+             WHERE attempt_id = $1 AND NOT taken FOR UPDATE OF r SKIP LOCKED",
+        )
+        .bind(attempt)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(request) = found else { return Ok(false) };
+        match request.user_id {
+            Some(user) => self.mail_to(user, &mut tx, request).await?,
+            None => forget_key(&mut tx, attempt).await?,
+        }
+        let taken = "UPDATE reset_requests SET taken = true, source_address = NULL, user_agent = NULL
+                     WHERE attempt_id = $1";
+        sqlx::query(taken).bind(attempt).execute(&mut *tx).await?;
+        tx.commit().await?;
+        self.store.appended.notify_one();
+        Ok(true)
+    }
+
+    async fn mail_to(
+        &self,
+        user: UserId,
+        tx: &mut PgConnection,
+        request: ResetRequest,
+    ) -> Result<(), CommandError> {
         let attempt = request.attempt_id;
-        let Some(user) = request.user_id else {
-            sqlx::query("DELETE FROM subject_keys WHERE subject_id = $1").bind(attempt).execute(tx).await?;
-            return Ok(());
-        };
         let context = Context { actor: request.actor, request_id: request.request_id, ..Context::default() };
         let visit = Visit {
             source_address: request.source_address.map(Personal::Sealed),
@@ -105,4 +118,10 @@ impl Commands {
         let address = AddressHash(request.address_hash);
         self.queue_account_mail(tx, &context, kind, user, address, request.requested_at).await
     }
+}
+
+/// Nothing in the log is sealed by it.
+async fn forget_key(tx: &mut PgConnection, attempt: Uuid) -> Result<(), CommandError> {
+    sqlx::query("DELETE FROM subject_keys WHERE subject_id = $1").bind(attempt).execute(tx).await?;
+    Ok(())
 }

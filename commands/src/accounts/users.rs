@@ -1,5 +1,5 @@
 use super::{key_of, record, roles, sealed, sealed_text, set_version, words};
-use crate::account_mails::{forget_links, may_have_another};
+use crate::account_mails::{INVITATIONS, forget_links};
 use crate::accounts::sessions;
 use crate::idempotent;
 use crate::passwords::Password;
@@ -133,7 +133,7 @@ impl Commands {
         address: AddressHash,
     ) -> Result<(), CommandError> {
         let kind = AccountMailKind::Invitation;
-        if !may_have_another(tx, kind, address).await? {
+        if !INVITATIONS.allows(tx, address).await? {
             return Err(CommandError::forbidden("invited", "they were invited often enough for now"));
         }
         self.queue_account_mail(tx, context, kind, user, address, clock::now()).await

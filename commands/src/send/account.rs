@@ -29,14 +29,14 @@ impl Commands {
         lease: Lease,
         mail: Loaded<Transactional>,
         mailer: &str,
-        made: Result<&AccountToken, &'static str>,
+        made: Result<AccountToken, &'static str>,
         hold: Duration,
     ) -> Result<Authorized<Transactional>, CommandError> {
         let mut tx = self.store.pool.begin().await?;
         let refusal = |reason: &str| vec![Refusal { index: ONLY, reason: reason.into() }];
         let (mut allowed, mut suppressed, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
         match made {
-            Ok(token) if let_link_count(&mut tx, lease.dispatch_id, token).await? => allowed = vec![ONLY],
+            Ok(token) if let_link_count(&mut tx, lease.dispatch_id, &token).await? => allowed = vec![ONLY],
             Ok(_) => suppressed = refusal("superseded"),
             Err(reason) => rejected = refusal(reason),
         }

@@ -41,7 +41,7 @@ impl Commands {
         lease: Lease,
         mail: Loaded<Transactional>,
         mailer: &str,
-        made: Result<(SubscriptionRequest, &SubscriptionToken), &'static str>,
+        made: Result<(SubscriptionRequest, SubscriptionToken), &'static str>,
         hold: Duration,
     ) -> Result<Authorized<Transactional>, CommandError> {
         let mut tx = self.store.pool.begin().await?;
@@ -57,7 +57,7 @@ impl Commands {
                         Err(CommandError::Conflict) => return Ok(Authorized::Lost),
                         Err(error) => return Err(error),
                     }
-                    let_link_count(&mut tx, lease.dispatch_id, id, token).await?;
+                    let_link_count(&mut tx, lease.dispatch_id, id, &token).await?;
                     allowed = vec![ONLY];
                     readers = vec![reader_key(id)];
                 }

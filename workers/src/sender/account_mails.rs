@@ -2,20 +2,17 @@
 //! nothing that opens anything.
 
 use super::Sender;
-use super::single::Single;
+use super::single::{Made, ONLY, Single, parted};
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
 use commands::send::Lease;
 use commands::{AccountToken, CommandError};
 use domain::DispatchId;
-use domain::dispatch::Index;
 use domain::transactional::{AccountMail, AccountMailKind, Transactional};
 use eventstore::Loaded;
 use mail::Address;
 use mail::account::{self, Letter};
-
-const ONLY: Index = 0;
 
 /// Where the links lead: pages with a form, which post the link's token.
 #[derive(Debug, Clone)]
@@ -47,12 +44,8 @@ impl Sender {
         let attempt = dispatch.aggregate.recipients.first().map_or(0, |recipient| recipient.attempts) + 1;
         let made = self.make_account_mail(lease.dispatch_id, mail, attempt).await?;
         let window = Window::open(self.commands.timing.window);
-        let (token, mails) = match made {
-            Ok((token, outgoing)) => (Ok(token), vec![(ONLY, outgoing)]),
-            Err(unmade) => (Err(unmade), Vec::new()),
-        };
-        let (name, hold, token) =
-            (mailer.name(), self.hold(mailer), token.as_ref().map_err(|unmade| *unmade));
+        let (name, hold) = (mailer.name(), self.hold(mailer));
+        let (token, mails) = parted(made);
         let authorized = self.commands.authorize_account_mail(lease, dispatch, name, token, hold).await?;
         Ok(Decided { mails, window, authorized })
     }
@@ -62,7 +55,7 @@ impl Sender {
         dispatch: DispatchId,
         mail: &AccountMail,
         attempt: u16,
-    ) -> Result<Result<(AccountToken, Outgoing), &'static str>, CommandError> {
+    ) -> Result<Made<AccountToken>, CommandError> {
         let Some(user) = mail.user_id else { return Ok(Err("no_user")) };
         let Some(address) = self.commands.address_of(user).await? else {
             return Ok(Err("erased"));

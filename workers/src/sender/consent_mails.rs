@@ -1,14 +1,13 @@
 //! The question of a double opt-in, and the confirmation of an opt-out.
 
 use super::Sender;
-use super::single::Single;
+use super::single::{Made, ONLY, Single, parted};
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
 use commands::send::Lease;
 use commands::{CommandError, SubscriberDetails, SubscriptionToken};
 use domain::consent::Scope;
-use domain::dispatch::Index;
 use domain::group::Group;
 use domain::subscriber::{Subscriber, SubscriptionRequest};
 use domain::transactional::{OptOutMail, SubscriptionMail, Transactional};
@@ -16,11 +15,6 @@ use domain::{AddressHash, DispatchId, GroupId, Personal};
 use eventstore::{Loaded, clock, load, load_many, sealing};
 use mail::consent::{self, Letter};
 use mail::{Address, PreferenceClaims, Rendered};
-
-const ONLY: Index = 0;
-
-/// The mail with what its authorization needs, or the word of why there is none.
-type Made<T> = Result<(T, Outgoing), &'static str>;
 
 impl Sender {
     pub(super) async fn decide_on_subscription(
@@ -34,10 +28,6 @@ impl Sender {
         let window = Window::open(self.commands.timing.window);
         let (name, hold) = (mailer.name(), self.hold(mailer));
         let (made, mails) = parted(made);
-        let made = match &made {
-            Ok((request, token)) => Ok((request.clone(), token)),
-            Err(reason) => Err(*reason),
-        };
         let authorized = self.commands.authorize_subscription_mail(lease, dispatch, name, made, hold).await?;
         Ok(Decided { mails, window, authorized })
     }
@@ -124,12 +114,5 @@ impl Sender {
         let mut names: Vec<String> = known.into_values().map(|group| group.aggregate.name).collect();
         names.sort_unstable();
         Ok(names)
-    }
-}
-
-fn parted<T>(made: Made<T>) -> (Result<T, &'static str>, Vec<(Index, Outgoing)>) {
-    match made {
-        Ok((needed, outgoing)) => (Ok(needed), vec![(ONLY, outgoing)]),
-        Err(reason) => (Err(reason), Vec::new()),
     }
 }

@@ -79,6 +79,8 @@ pub struct Sender {
 enum Lane {
     Campaigns,
     Transactional,
+    /// Requests for links to choose a password, of which users' become mails.
+    Resets,
     /// Notes of opt-outs, which become mails.
     OptOuts,
     Erasures,
@@ -87,7 +89,7 @@ enum Lane {
 impl Lane {
     fn idle_poll(self) -> Duration {
         match self {
-            Self::Campaigns | Self::Transactional | Self::OptOuts => IDLE_POLL,
+            Self::Campaigns | Self::Transactional | Self::Resets | Self::OptOuts => IDLE_POLL,
             Self::Erasures => ERASURES_POLL,
         }
     }
@@ -119,7 +121,7 @@ impl Sender {
     pub async fn run(self, stop: CancellationToken) {
         let mut lanes = tokio::task::JoinSet::new();
         let campaigns = std::iter::repeat_n(Lane::Campaigns, self.settings.dispatches_at_once);
-        for lane in campaigns.chain([Lane::Transactional, Lane::OptOuts, Lane::Erasures]) {
+        for lane in campaigns.chain([Lane::Transactional, Lane::Resets, Lane::OptOuts, Lane::Erasures]) {
             let (sender, stop) = (self.clone(), stop.clone());
             lanes.spawn(async move { sender.run_lane(lane, &stop).await });
         }
@@ -137,6 +139,7 @@ impl Sender {
                 match lane {
                     Lane::Campaigns => self.step(stop).await,
                     Lane::Transactional => self.step_transactional().await,
+                    Lane::Resets => self.commands.take_reset_requests().await.map(|taken| taken > 0),
                     Lane::OptOuts => self.commands.queue_opt_out_mails().await,
                     Lane::Erasures => self.step_erasures().await,
                 }

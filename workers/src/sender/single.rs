@@ -7,6 +7,19 @@ use domain::dispatch::Index;
 use eventstore::{clock, ids};
 use mail::{Address, MessageParts, Rendered};
 
+/// Of a mail that has one recipient.
+pub(super) const ONLY: Index = 0;
+
+/// The mail with what its authorization needs, or the word of why there is none.
+pub(super) type Made<T> = Result<(T, Outgoing), &'static str>;
+
+pub(super) fn parted<T>(made: Made<T>) -> (Result<T, &'static str>, Vec<(Index, Outgoing)>) {
+    match made {
+        Ok((needed, outgoing)) => (Ok(needed), vec![(ONLY, outgoing)]),
+        Err(reason) => (Err(reason), Vec::new()),
+    }
+}
+
 /// Which one it is, and to whom.
 pub(super) struct Single<'a> {
     pub kind: &'a str,

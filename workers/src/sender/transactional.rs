@@ -22,12 +22,9 @@ pub(super) struct Decided {
 }
 
 impl Sender {
-    /// Takes what was asked for, and works on one mail outside campaigns, if any waits.
+    /// Works on one mail outside campaigns, if any waits.
     pub async fn step_transactional(&self) -> Result<bool, CommandError> {
-        let taken = self.commands.take_reset_requests().await?;
-        let Some(lease) = self.commands.claim_transactional(self.hold_max()).await? else {
-            return Ok(taken > 0);
-        };
+        let Some(lease) = self.commands.claim_transactional(self.hold_max()).await? else { return Ok(false) };
         let pause = self.work_on_transactional(lease).await?;
         self.commands.release_dispatch(lease, pause).await?;
         Ok(true)

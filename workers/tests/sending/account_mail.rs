@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use uuid::Uuid;
-use workers::mailers::{Outcome, Outgoing};
+use workers::mailers::Outcome;
 
 const RESET: AccountMailKind = AccountMailKind::PasswordReset;
 
@@ -26,6 +26,7 @@ async fn ask(world: &World, email: &str) {
     let email = EmailAddress::parse(email).unwrap();
     let nobody = Context::default();
     world.commands.request_password_reset(&nobody, &email, Visit::default()).await.unwrap();
+    assert_eq!(world.commands.take_reset_requests().await.unwrap(), 1);
 }
 
 /// The one recipient of the newest mail.
@@ -35,21 +36,6 @@ async fn end(world: &World) -> (State, Option<String>) {
     let dispatch: Transactional = eventstore::load(&world.pool, id).await.unwrap().aggregate;
     let [recipient] = &dispatch.recipients[..] else { panic!("{dispatch:?}") };
     (recipient.state, recipient.reason.clone())
-}
-
-/// Quoted-printable wraps and escapes links.
-fn text_of(mail: &Outgoing) -> String {
-    String::from_utf8(mail.message.clone()).unwrap().replace("=\r\n", "").replace("=3D", "=")
-}
-
-fn token_of(mail: &Outgoing) -> String {
-    let text = text_of(mail);
-    let (_, rest) = text.split_once("token=").expect("a link");
-    rest.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).next().unwrap().to_owned()
-}
-
-fn taken(mailer: &Scripted) -> Vec<Outgoing> {
-    mailer.taken.lock().unwrap().clone()
 }
 
 async fn is_good(world: &World, kind: AccountMailKind, token: &str) -> bool {
@@ -65,7 +51,7 @@ async fn who_asked_gets_a_link_that_works(pool: PgPool) {
     ask(&world, "ana@example.com").await;
     assert!(sender.step_transactional().await.unwrap());
     assert_eq!(end(&world).await, (State::Accepted, None));
-    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let [mail] = &mailer.taken()[..] else { panic!("one mail") };
     let text = text_of(mail);
     assert_eq!(mail.envelope_to, "ana@example.com");
     assert!(text.contains("Subject: Choose a new password for News\r\n"), "{text}");
@@ -83,7 +69,7 @@ async fn who_is_invited_gets_a_link_that_works(pool: PgPool) {
     user(&world, "ana@example.com", None).await;
     let mailer = Scripted::accepting();
     world.sender(mailer.clone()).await.step_transactional().await.unwrap();
-    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let [mail] = &mailer.taken()[..] else { panic!("one mail") };
     let text = text_of(mail);
     assert!(text.contains("Subject: You are invited to News\r\n"), "{text}");
     assert!(text.contains("https://app.example.com/join?token=pli_"), "{text}");
@@ -104,10 +90,30 @@ async fn nobody_gets_nothing(pool: PgPool) {
     let sender = world.sender(mailer.clone()).await;
     let before = left(&world).await;
     ask(&world, "nobody@example.com").await;
-    assert!(sender.step_transactional().await.unwrap());
-    assert!(taken(&mailer).is_empty() && !world.has_permits().await);
-    assert_eq!(left(&world).await, before);
     assert!(!sender.step_transactional().await.unwrap());
+    assert!(mailer.taken().is_empty() && !world.has_permits().await);
+    assert_eq!(left(&world).await, before);
+}
+
+/// Its key does not open: it is nobody else's trouble, and is told of again and again until it is too old.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_request_that_cannot_be_taken_stands_in_nobodys_way(pool: PgPool) {
+    let world = World::new(&pool).await;
+    for email in ["ana@example.com", "bob@example.com"] {
+        user(&world, email, Some("correct horse battery staple")).await;
+        let email = EmailAddress::parse(email).unwrap();
+        world.commands.request_password_reset(&Context::default(), &email, Visit::default()).await.unwrap();
+    }
+    let spoilt = sqlx::query(
+        "UPDATE subject_keys SET wrapped_key = '\\x00'
+         WHERE subject_id = (SELECT attempt_id FROM reset_requests ORDER BY requested_at LIMIT 1)",
+    );
+    assert_eq!(spoilt.execute(&pool).await.unwrap().rows_affected(), 1);
+    let mails = "SELECT count(*) FROM account_mails WHERE kind = 'password_reset'";
+    for _ in 0..2 {
+        world.commands.take_reset_requests().await.unwrap_err();
+        assert_eq!(sqlx::query_scalar::<_, i64>(mails).fetch_one(&pool).await.unwrap(), 1);
+    }
 }
 
 /// A reader who opted out of everything and signs in as well: the link is no newsletter.
@@ -125,7 +131,7 @@ async fn no_opt_out_keeps_anybody_from_their_account(pool: PgPool) {
     world.commands.opt_out(&Context::system("test"), opt_out).await.unwrap();
     let mailer = Scripted::accepting();
     world.sender(mailer.clone()).await.step_transactional().await.unwrap();
-    assert_eq!(taken(&mailer).len(), 1);
+    assert_eq!(mailer.taken().len(), 1);
 }
 
 /// The first try is refused for now, the second is taken: each has a secret of its own, and only the last one's counts.
@@ -156,7 +162,7 @@ async fn each_try_has_a_link_of_its_own(pool: PgPool) {
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let [mail] = &mailer.taken()[..] else { panic!("one mail") };
     let second = token_of(mail);
     assert!(first != second && is_good(&world, RESET, &second).await);
     assert!(!is_good(&world, RESET, &first).await);
@@ -172,7 +178,7 @@ async fn a_mail_that_does_not_go_leaves_nothing_that_opens_anything(pool: PgPool
     ask(&world, "ana@example.com").await;
     sender.step_transactional().await.unwrap();
     assert_eq!(end(&world).await, (State::Pending, None));
-    assert!(taken(&mailer).is_empty());
+    assert!(mailer.taken().is_empty());
     let links: i64 = sqlx::query_scalar("SELECT count(*) FROM account_mails WHERE token_hash IS NOT NULL")
         .fetch_one(&world.pool)
         .await

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use uuid::Uuid;
-use workers::mailers::{Outcome, Outgoing};
+use workers::mailers::Outcome;
 use workers::sender::Sender;
 
 /// Anybody's request.
@@ -48,21 +48,6 @@ async fn send(world: &World, sender: &Sender) {
     while sender.step_transactional().await.unwrap() {}
 }
 
-fn taken(mailer: &Scripted) -> Vec<Outgoing> {
-    mailer.taken.lock().unwrap().clone()
-}
-
-/// Quoted-printable wraps and escapes links.
-fn text_of(mail: &Outgoing) -> String {
-    String::from_utf8(mail.message.clone()).unwrap().replace("=\r\n", "").replace("=3D", "=")
-}
-
-fn token_of(mail: &Outgoing) -> String {
-    let text = text_of(mail);
-    let (_, rest) = text.split_once("token=").expect("a link");
-    rest.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).next().unwrap().to_owned()
-}
-
 /// What became of the newest mail outside campaigns.
 async fn end(world: &World) -> (State, Option<String>) {
     let newest =
@@ -91,7 +76,7 @@ async fn the_owner_of_the_address_is_asked(pool: PgPool) {
     ask(&world, "ana@example.com").await;
     send(&world, &sender).await;
     assert_eq!(end(&world).await, (State::Accepted, None));
-    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let [mail] = &mailer.taken()[..] else { panic!("one mail") };
     let text = text_of(mail);
     assert_eq!(mail.envelope_to, "ana@example.com");
     assert!(text.contains("Subject: Please confirm your subscription at News\r\n"), "{text}");
@@ -113,13 +98,13 @@ async fn campaigns_reach_who_confirmed_by_that_consent(pool: PgPool) {
     ask(&world, "ana@example.com").await;
     ask(&world, "bob@example.com").await;
     send(&world, &sender).await;
-    let mails = taken(&mailer);
+    let mails = mailer.taken();
     let to_ana = mails.iter().find(|mail| mail.envelope_to == "ana@example.com").unwrap();
     confirm(&world, &token_of(to_ana)).await;
     mailer.taken.lock().unwrap().clear();
     let campaign = world.frozen_campaign(domain::campaign::OnUnknown::Hold).await;
     world.send_until(&sender, campaign, "completed").await;
-    let reached: Vec<String> = taken(&mailer).into_iter().map(|mail| mail.envelope_to).collect();
+    let reached: Vec<String> = mailer.taken().into_iter().map(|mail| mail.envelope_to).collect();
     assert_eq!(reached, ["ana@example.com"]);
     let consents: serde_json::Value = sqlx::query_scalar(
         "SELECT payload #> '{SendAuthorized,consents}' FROM events WHERE event_type = 'SendAuthorized'",
@@ -147,7 +132,7 @@ async fn who_left_is_asked_and_who_called_it_spam_is_not(pool: PgPool) {
             _ => assert_eq!(end(&world).await, (State::Suppressed, Some("unwanted".into()))),
         }
     }
-    assert_eq!(taken(&mailer).len(), 1);
+    assert_eq!(mailer.taken().len(), 1);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -164,11 +149,11 @@ async fn a_mail_that_is_tried_again_asks_once(pool: PgPool) {
     world
         .until(async || {
             sender.step_transactional().await.unwrap();
-            !taken(&mailer).is_empty()
+            !mailer.taken().is_empty()
         })
         .await;
     assert_eq!(count(&world, "SubscriptionRequested").await, 1);
-    confirm(&world, &token_of(&taken(&mailer)[0])).await;
+    confirm(&world, &token_of(&mailer.taken()[0])).await;
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -182,7 +167,7 @@ async fn who_opts_out_is_told_once(pool: PgPool) {
         opt_out(&world, reader, group(), channel).await;
         send(&world, &sender).await;
     }
-    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let [mail] = &mailer.taken()[..] else { panic!("one mail") };
     let text = text_of(mail);
     assert_eq!(mail.envelope_to, "reader0@example.com");
     assert!(text.contains("Subject: You are unsubscribed at News\r\n"), "{text}");
@@ -197,8 +182,8 @@ async fn who_opts_out_is_told_once(pool: PgPool) {
     opt_in(&world, reader).await;
     opt_out(&world, reader, Scope::Global, Channel::OneClick).await;
     send(&world, &sender).await;
-    assert_eq!(taken(&mailer).len(), 2, "a new opt-out");
-    assert!(text_of(&taken(&mailer)[1]).contains("You will not get any mail from News any more."));
+    assert_eq!(mailer.taken().len(), 2, "a new opt-out");
+    assert!(text_of(&mailer.taken()[1]).contains("You will not get any mail from News any more."));
     assert!(!world.has_permits().await);
 }
 
@@ -214,7 +199,7 @@ async fn who_was_opted_out_by_others_gets_no_mail(pool: PgPool) {
         opt_out(&world, reader, Scope::Global, channel).await;
     }
     send(&world, &sender).await;
-    assert!(taken(&mailer).is_empty());
+    assert!(mailer.taken().is_empty());
     assert_eq!(count(&world, "OptOutMailRequested").await, 0);
 }
 
@@ -242,7 +227,7 @@ async fn a_mail_that_has_no_reason_any_more_does_not_go(pool: PgPool) {
     world.commands.erase_subscriber(&Context::system("test"), erased).await.unwrap();
     send(&world, &sender).await;
     assert_eq!(end(&world).await, (State::Rejected, reason("erased")));
-    assert!(taken(&mailer).is_empty());
+    assert!(mailer.taken().is_empty());
 }
 
 /// A group, and everything a moment later: one mail, about everything.
@@ -255,7 +240,7 @@ async fn only_the_last_opt_out_is_told(pool: PgPool) {
     opt_out(&world, reader, Scope::Groups(vec![world.group]), Channel::OneClick).await;
     opt_out(&world, reader, Scope::Global, Channel::PreferencePage).await;
     send(&world, &sender).await;
-    let [mail] = &taken(&mailer)[..] else { panic!("one mail") };
+    let [mail] = &mailer.taken()[..] else { panic!("one mail") };
     assert!(text_of(mail).contains("You will not get any mail from News any more."));
 }
 
@@ -271,7 +256,7 @@ async fn opting_out_and_in_again_fills_no_mailbox(pool: PgPool) {
         send(&world, &sender).await;
         opt_in(&world, reader).await;
     }
-    assert_eq!(taken(&mailer).len(), 3, "three an hour");
+    assert_eq!(mailer.taken().len(), 3, "three an hour");
 }
 
 /// Many senders at once, each of which finds the notes.
@@ -293,13 +278,13 @@ async fn many_senders_tell_each_person_once(pool: PgPool) {
     world
         .until(async || {
             senders[0].step_transactional().await.unwrap();
-            taken(&mailer).len() >= readers.len()
+            mailer.taken().len() >= readers.len()
         })
         .await;
-    let mut told: Vec<String> = taken(&mailer).into_iter().map(|mail| mail.envelope_to).collect();
+    let mut told: Vec<String> = mailer.taken().into_iter().map(|mail| mail.envelope_to).collect();
     told.sort();
     told.dedup();
-    assert_eq!((told.len(), taken(&mailer).len()), (20, 20));
+    assert_eq!((told.len(), mailer.taken().len()), (20, 20));
 }
 
 /// Nothing but Postgres is needed, and nothing is lost: the mail goes when the mailer is back.
@@ -312,11 +297,11 @@ async fn an_opt_out_waits_for_no_mailer(pool: PgPool) {
     let sender = world.sender(mailer.clone()).await;
     opt_out(&world, reader, Scope::Global, Channel::OneClick).await;
     send_while_down(&world, &sender).await;
-    assert!(taken(&mailer).is_empty() && !world.has_permits().await);
+    assert!(mailer.taken().is_empty() && !world.has_permits().await);
     mailer.down.store(false, Ordering::Relaxed);
     sqlx::query("UPDATE dispatch_work SET not_before = NULL").execute(&world.pool).await.unwrap();
     send(&world, &sender).await;
-    assert_eq!(taken(&mailer).len(), 1);
+    assert_eq!(mailer.taken().len(), 1);
 }
 
 async fn send_while_down(world: &World, sender: &Sender) {

@@ -142,6 +142,7 @@ async fn one_of_each(world: &mut World, dkim: Dkim) -> Vec<Outgoing> {
         world.commands.add_user(&by, user).await.unwrap();
     }
     world.commands.request_password_reset(&Context::default(), &ana, Default::default()).await.unwrap();
+    assert_eq!(world.commands.take_reset_requests().await.unwrap(), 1);
     let subscription = NewSubscription {
         email: "new@example.com".into(),
         name: Some("Łukasz".into()),
@@ -155,7 +156,7 @@ async fn one_of_each(world: &mut World, dkim: Dkim) -> Vec<Outgoing> {
     world.commands.opt_out(&Context::default(), opt_out).await.unwrap();
     world.opt_outs_become_mails().await;
     while sender.step_transactional().await.unwrap() {}
-    mailer.taken.lock().unwrap().clone()
+    mailer.taken()
 }
 
 /// What is true of each.

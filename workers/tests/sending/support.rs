@@ -44,6 +44,10 @@ pub struct Scripted {
 }
 
 impl Scripted {
+    pub fn taken(&self) -> Vec<Outgoing> {
+        self.taken.lock().unwrap().clone()
+    }
+
     pub fn accepting() -> Arc<Self> {
         Self::answering(|_| Outcome::Accepted { provider_id: None, late: false })
     }
@@ -309,4 +313,15 @@ pub fn id_of(done: &Done, field: &str) -> Uuid {
 
 pub fn states<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
     expected.into_iter().map(|(state, count)| (state.to_owned(), count)).collect()
+}
+
+/// Quoted-printable wraps and escapes links.
+pub fn text_of(mail: &Outgoing) -> String {
+    String::from_utf8(mail.message.clone()).unwrap().replace("=\r\n", "").replace("=3D", "=")
+}
+
+pub fn token_of(mail: &Outgoing) -> String {
+    let text = text_of(mail);
+    let (_, rest) = text.split_once("token=").expect("a link");
+    rest.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).next().unwrap().to_owned()
 }

@@ -38,7 +38,7 @@ async fn ends(world: &World, id: Uuid) -> Vec<(State, Option<String>)> {
     load(world, id).await.recipients.into_iter().map(|r| (r.state, r.reason)).collect()
 }
 
-fn text_of(mailer: &Scripted, to: &str) -> String {
+fn sent_to(mailer: &Scripted, to: &str) -> String {
     let taken = mailer.taken.lock().unwrap();
     let mail = taken.iter().find(|mail| mail.envelope_to == to).expect("a mail");
     String::from_utf8(mail.message.clone()).unwrap()
@@ -53,9 +53,9 @@ async fn a_subscriber_gets_their_own_fields_and_a_stranger_none(pool: PgPool) {
     let id = request(&world, &["reader0@example.com", STRANGER, "Editor@EXAMPLE.com"]).await;
     assert!(sender.step_transactional().await.unwrap());
     assert_eq!(ends(&world, id).await, [(State::Accepted, None), (State::Accepted, None)]);
-    let own = text_of(&mailer, "reader0@example.com");
+    let own = sent_to(&mailer, "reader0@example.com");
     assert!(own.contains("Subject: [Test] Hello Reader\r\n") && own.contains("Hello Reader 0"), "{own}");
-    let strangers = text_of(&mailer, STRANGER);
+    let strangers = sent_to(&mailer, STRANGER);
     assert!(strangers.contains("Subject: [Test] Hello\r\n"), "{strangers}");
     assert!(!own.contains("List-Unsubscribe"), "a test is no list's mail: {own}");
     assert!(!world.has_permits().await);
