@@ -207,7 +207,7 @@ impl Rule {
             Access::SignedIn => Ok(self.standing(bearer(&parts.headers)?).await?.0),
             Access::Admin => match self.standing(bearer(&parts.headers)?).await? {
                 (principal, roles) if roles.contains(&Role::Admin) => Ok(principal),
-                _ => Err(ApiError::Forbidden("this is for administrators")),
+                _ => Err(ApiError::Forbidden("this is for administrators".to_owned())),
             },
             Access::PreferenceToken | Access::PreferenceLink => self.reader(parts).map(Principal::Reader),
         }
@@ -218,13 +218,13 @@ impl Rule {
             let (id, scopes) = self.key(bearer).await?;
             return match scopes.contains(&scope) {
                 true => Ok(Principal::Key { id, sees: scopes.contains(&scope.reading()) }),
-                false => Err(ApiError::Forbidden("the key lacks the scope")),
+                false => Err(ApiError::Forbidden(format!("the key lacks the scope {}", scope.as_str()))),
             };
         }
         let claims = self.claims(bearer).await?;
         match claims.roles.iter().any(|role| role.has(scope)) {
             true => Ok(Principal::User(User { id: claims.user, session: claims.session })),
-            false => Err(ApiError::Forbidden("none of your roles may do this")),
+            false => Err(ApiError::Forbidden(format!("none of your roles has the scope {}", scope.as_str()))),
         }
     }
 
@@ -232,7 +232,7 @@ impl Rule {
     async fn standing(&self, bearer: &str) -> Result<(Principal, Vec<Role>), ApiError> {
         if bearer.starts_with(KEY_PREFIX) {
             self.key(bearer).await?;
-            return Err(ApiError::Forbidden("this is for people who signed in, not for keys"));
+            return Err(ApiError::Forbidden("this is for people who signed in, not for keys".to_owned()));
         }
         let claims = self.claims(bearer).await?;
         let roles = self.app.commands.standing(claims.session, claims.user).await?;

@@ -23,7 +23,7 @@ pub(crate) enum ApiError {
     Unauthorized(&'static str),
     /// Another request was first with this refresh token, a moment ago.
     RefreshRaced,
-    Forbidden(&'static str),
+    Forbidden(String),
     NotFound(&'static str),
     MethodNotAllowed,
     /// A state that forbids it, by its word.
@@ -111,9 +111,10 @@ impl ApiError {
 
     fn detail(&self) -> String {
         match self {
-            Self::Malformed(reason) | Self::WrongState { reason, .. } => reason.clone(),
+            Self::Malformed(reason) | Self::Forbidden(reason) | Self::WrongState { reason, .. } => {
+                reason.clone()
+            }
             Self::Unauthorized(reason)
-            | Self::Forbidden(reason)
             | Self::Conflict(reason)
             | Self::UnsupportedMediaType(reason)
             | Self::Overloaded(reason) => (*reason).to_owned(),

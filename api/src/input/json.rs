@@ -49,6 +49,7 @@ pub(crate) fn field_error(path: &str, message: &str) -> FieldError {
     }
     let reason = match message.split_once(", expected ") {
         Some((_, "a sequence")) => "is not a list".to_owned(),
+        Some((_, "u64")) => "is not a whole number from 0".to_owned(),
         Some((_, expected)) => format!("is not {expected}"),
         None if message.starts_with("UUID parsing failed") => "is not an id".to_owned(),
         None => message.to_owned(),
@@ -70,6 +71,7 @@ mod tests {
         inner: Option<Inner>,
         #[serde(default)]
         ids: Vec<Uuid>,
+        size: Option<u64>,
     }
 
     #[derive(Debug, Deserialize)]
@@ -104,6 +106,8 @@ mod tests {
             (r#"{"name": "x", "nmae": 1}"#, "nmae", "is not a known field"),
             (r#"{"name": "x", "name": "y"}"#, "name", "is given twice"),
             (r#"{"name": 5}"#, "name", "is not a string"),
+            (r#"{"name": "x", "size": "5"}"#, "size", "is not a whole number from 0"),
+            (r#"{"name": "x", "size": -5}"#, "size", "is not a whole number from 0"),
             (r#"{"name": "x", "inner": {}}"#, "inner.source", "is missing"),
             (
                 r#"{"name": "x", "inner": {"source": "s", "bogus": {}}}"#,

@@ -9,6 +9,7 @@ use http::request::Parts;
 use projections::{Cursor, Slice};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::error::Error;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -96,7 +97,15 @@ pub(crate) fn id(field: &str, value: &Option<String>) -> Result<Option<Uuid>, Ap
 
 pub(crate) fn time(field: &str, value: &Option<String>) -> Result<Option<DateTime<Utc>>, ApiError> {
     let Some(text) = given(value) else { return Ok(None) };
-    timestamp::parse(text).map(Some).ok_or_else(|| ApiError::invalid(field, timestamp::EXPECTED))
+    timestamp::parse(&with_plus(text)).map(Some).ok_or_else(|| ApiError::invalid(field, timestamp::EXPECTED))
+}
+
+/// In a query a `+` means a blank unless it is written `%2B`: `T18:00:00+01:00` arrives as `T18:00:00 01:00`.
+fn with_plus(time: &str) -> Cow<'_, str> {
+    match time.rsplit_once(' ') {
+        Some((time, offset)) if offset.len() == "01:00".len() => format!("{time}+{offset}").into(),
+        _ => time.into(),
+    }
 }
 
 /// One of a few words.
@@ -116,6 +125,17 @@ pub(crate) fn word<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plus_that_became_a_blank_is_meant() {
+        let of = |text: &str| time("from", &Some(text.to_owned())).map(|time| time.unwrap().to_rfc3339());
+        for text in ["2026-12-24T18:00:00+01:00", "2026-12-24T18:00:00 01:00", "2026-12-24T17:00:00Z"] {
+            assert_eq!(of(text).unwrap(), "2026-12-24T17:00:00+00:00", "{text}");
+        }
+        for bad in ["2026-12-24 18:00", "2026-12-24T18:00:00 01:0", "2026-12-24T18:00:00  01:00", " 01:00"] {
+            assert!(matches!(of(bad), Err(ApiError::Invalid(_))), "{bad}");
+        }
+    }
 
     #[test]
     fn limits_are_bounded() {

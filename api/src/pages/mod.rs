@@ -104,7 +104,7 @@ pub(crate) fn old_link(words: &Words, error: ApiError) -> Response {
 
 /// The form came from another site, or from a browser that does not tell.
 pub(crate) fn foreign_form(words: &Words) -> Response {
-    let error = ApiError::Forbidden("the form came from another site");
+    let error = ApiError::Forbidden("the form came from another site".to_owned());
     of_error(words, error, "foreign-title", &["foreign-hint"])
 }
 
