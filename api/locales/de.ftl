@@ -1,8 +1,9 @@
 # Die Seiten, die Leserinnen und Leser sehen.
 
 leave-title = Abbestellen?
-leave-group = Sie bekommen dann keine Mails mehr von „{ $group }“.
-leave-everything = Sie bekommen dann gar keine Mails mehr von diesem Absender.
+choices-heading = Was Sie bekommen
+leave-group = Wenn Sie abbestellen, bekommen Sie keine Mails mehr von „{ $group }“.
+leave-everything = Wenn Sie abbestellen, bekommen Sie gar keine Mails mehr von diesem Absender.
 leave-button = Abbestellen
 leave-all-button = Alles abbestellen
 

@@ -1,15 +1,16 @@
 # The pages that readers see. Names of groups and masked addresses are filled in.
 
 leave-title = Unsubscribe?
-leave-group = You will then get no more mails from “{ $group }”.
-leave-everything = You will then get no more mails from this sender.
+choices-heading = What you get
+leave-group = If you unsubscribe, you will get no more mails from “{ $group }”.
+leave-everything = If you unsubscribe, you will get no more mails from this sender.
 leave-button = Unsubscribe
 leave-all-button = Unsubscribe from everything
 
 left-title = You are unsubscribed.
 left-group = You will not get mails from “{ $group }” any more. There is nothing else to do.
 left-everything = You will not get any mail from this sender any more. There is nothing else to do.
-return-hint = That was a mistake?
+return-hint = Was that a mistake?
 return-button = Subscribe again
 
 choices-title = Which mails do you want?

@@ -64,7 +64,19 @@ struct PreferencesPage<'a> {
 
 impl PreferencesPage<'_> {
     fn title(&self) -> &'static str {
-        if self.choice.is_out() { "left-title" } else { "leave-title" }
+        match self.choice {
+            choice if choice.is_out() => "left-title",
+            // Who just came back, or followed a link to what they get, is not asked whether to leave.
+            Choice { group: None, is_trusted: true, .. } => "choices-heading",
+            _ if self.said.is_some() => "choices-heading",
+            _ => "leave-title",
+        }
+    }
+
+    /// A single group that the link itself is for needs no list.
+    fn has_choices(&self) -> bool {
+        let Choice { group, groups, out_of_everything, .. } = self.choice;
+        !out_of_everything && groups.len() > usize::from(group.is_some())
     }
 
     fn what(&self) -> String {

@@ -113,6 +113,25 @@ async fn a_reader_chooses_among_their_groups(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_link_to_what_a_reader_gets_shows_it(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("A letter").await;
+    let reader = app.subscriber("reader@example.com", &[group]).await;
+    let shown = async |group, said| {
+        let path = format!("/emails/unsubscribe?token={}{said}", app.token(reader, group));
+        app.get(&path).anonymous().send().await.ok(200)
+    };
+    let of_everything = shown(None, "").await;
+    assert!(of_everything.text().contains("<h1>What you get</h1>"));
+    assert_eq!(boxes(&of_everything), [("A letter".to_owned(), true)]);
+    // A mail's link is for leaving its group, and a list of that alone says nothing new.
+    let of_group = shown(Some(group), "").await;
+    assert!(of_group.text().contains("<h1>Unsubscribe?</h1>") && boxes(&of_group).is_empty());
+    let of_return = shown(Some(group), "&said=returned").await;
+    assert!(of_return.text().contains("<h1>What you get</h1>"), "who came back is not asked to leave");
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_mistake_is_taken_back_a_step_at_a_time(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let (reader, group, path) = reader(&app).await;

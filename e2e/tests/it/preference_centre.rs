@@ -205,7 +205,7 @@ async fn links_outlive_what_they_name_and_what_signed_them() {
     stack.ready().await;
 
     let page = api.anonymous().query(&looks.link).await.expect(200);
-    assert!(page.body.contains("You will then get no more mails from “Letters”."), "{}", page.body);
+    assert!(page.body.contains("you will get no more mails from “Letters”."), "{}", page.body);
     api.with_bearer(looks.token())
         .post("/emails/unsubscribe", &json!({ "groups": [group] }))
         .await
