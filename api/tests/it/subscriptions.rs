@@ -460,6 +460,7 @@ async fn auditors_see_who_asked_and_who_confirmed(pool: PgPool) {
     assert_eq!([event, address, agent], ["SubscriptionConfirmed", "192.0.2.2", "Presser/2"].map(Value::from));
     assert!(wording.as_str().unwrap().starts_with("de-"), "{wording}");
     assert_eq!(asked["dispatch_id"], confirmed["dispatch_id"], "which request was confirmed");
+    assert_eq!(confirmed["actor"], "reader");
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
