@@ -44,7 +44,7 @@ struct ImportParams {
     /// The group that they join.
     #[param(value_type = Option<Uuid>)]
     group: Option<String>,
-    /// `active`, or `opted_out` for a list of people who must not be written to.
+    /// `active`, or `opted_out` for a list of people who must not be written to: by nobody, whatever group is given.
     #[param(example = "active")]
     status: Option<String>,
     /// Where their consent was given.

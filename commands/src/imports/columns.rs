@@ -52,9 +52,10 @@ const SPELLINGS: [(Meaning, &str); 10] = [
     ),
 ];
 
-/// Words of list tools for people who must not be written to, compared as columns are.
+/// Words of list tools for people who must not be written to, also for want of a confirmation, compared as columns are.
 const UNWILLING: &str = "unsubscribed unsubscribe optedout optout optedoutofemail cleaned bounced complained complaint \
-     spam blocked blocklisted blacklisted suppressed abgemeldet désabonné";
+     spam junk blocked blocklisted blacklisted suppressed disabled unreachable unconfirmed nonsubscribed abgemeldet \
+     désabonné";
 
 pub(super) fn is_unwilling(standing: &str) -> bool {
     let key = key(standing);

@@ -77,7 +77,9 @@ fn a_rejected_value_is_cut_between_characters() {
 
 #[test]
 fn who_opted_out_elsewhere_is_not_taken_for_a_subscriber() {
-    for status in ["unsubscribed", "Opted-Out", "CLEANED", "blocklisted"] {
+    for status in
+        ["unsubscribed", "Opted-Out", "CLEANED", "blocklisted", "disabled", "Non-Subscribed", "unconfirmed"]
+    {
         let reason = rejection(&format!("email,Member Status\na@example.com,{status}\n")).reason;
         assert!(reason.contains("status=opted_out"), "{reason}");
     }
