@@ -41,7 +41,10 @@ pub(super) fn routes(app: &App) -> Routes {
 /// A template, whole. Exactly one of `html` and `mjml` is given.
 ///
 /// Merge fields are written as `{{ first_name }}`, in Jinja's syntax: `email`, `name`, `first_name`, `last_name`,
-/// `unsubscribe_url`, `preferences_url`, `campaign.name`, `group.name`, and each attribute by its name.
+/// `unsubscribe_url`, `preferences_url`, `campaign.name`, `group.name`, `postal_address`, and each attribute by its name.
+///
+/// A footer with the link to unsubscribe and the postal address is added, unless the template has such a link itself, by
+/// `unsubscribe_url` or `preferences_url`: then `postal_address` is for the template to show.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TemplateInput {

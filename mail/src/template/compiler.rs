@@ -183,6 +183,13 @@ fn with_text_footer(text: &str, marked: &Marked<'_>) -> String {
 }
 
 pub(super) fn fault(error: &minijinja::Error) -> Fault {
-    let reason = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let reason = match error.detail() {
+        // As the templates of listmonk have it.
+        Some("unexpected `.`") => {
+            "unexpected `.`: a field has none before it, as in `{{ first_name }}`".to_owned()
+        }
+        Some(detail) => detail.to_owned(),
+        None => error.kind().to_string(),
+    };
     Fault { line: error.line(), reason }
 }

@@ -81,6 +81,7 @@ fn html_is_refused_with_a_reason_and_a_line() {
     let cases = [
         ("a\n{{ name", Some(2), "not closed"),
         ("a\n{% if name %}", Some(2), "unexpected end"),
+        ("a\n{{ .Subscriber.FirstName }}", Some(2), "as in `{{ first_name }}`"),
         ("a\n{{ name | frob }}", Some(2), "no filter `frob`"),
         ("a\n{{ name | safe }}", Some(2), "safe is not available"),
         ("a\n{% extends 'x' %}", Some(2), "extends is not available"),
