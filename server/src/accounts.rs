@@ -19,16 +19,18 @@ pub enum User {
 
 #[derive(clap::Args)]
 pub struct InviteUser {
+    /// The address that they sign in with.
     email: String,
-    /// admin, marketer, analyst, auditor.
+    /// Some of admin, marketer, analyst, auditor, separated by commas.
     #[arg(long, value_delimiter = ',', required = true, value_parser = role)]
     roles: Vec<Role>,
 }
 
 #[derive(clap::Args)]
 pub struct AddUser {
+    /// The address that they sign in with.
     email: String,
-    /// admin, marketer, analyst, auditor.
+    /// Some of admin, marketer, analyst, auditor, separated by commas.
     #[arg(long, value_delimiter = ',', required = true, value_parser = role)]
     roles: Vec<Role>,
     /// Holds the password in its first line; `-` is the standard input.
@@ -47,8 +49,10 @@ pub enum ApiKey {
 
 #[derive(clap::Args)]
 pub struct AddApiKey {
+    /// What you will know it by in a list.
     name: String,
-    /// What it may do, such as subscribers:write,groups:read; `all` is everything but users and API keys.
+    /// What it may do, such as subscribers:write,groups:read; `all` is everything but users and API keys. A word that is none
+    /// is answered with those that are.
     #[arg(long, value_delimiter = ',', required = true)]
     scopes: Vec<String>,
 }

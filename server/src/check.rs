@@ -105,7 +105,7 @@ pub async fn run(files: &[PathBuf], brokers: Option<&str>, command: Command) -> 
         false => report.print(),
     }
     let failed = report.checks.iter().filter(|check| check.status == Status::Failed).count();
-    ensure!(failed == 0, "{failed} checks failed");
+    ensure!(failed == 0, "checks that failed: {failed}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::serve::pool;
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use eventstore::keys::DEMONSTRATION;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
@@ -15,7 +16,8 @@ const LETTERS_AT_ONCE: i64 = 500;
 
 #[derive(clap::Args)]
 pub struct RebuildArgs {
-    /// The read model's name.
+    /// Which one.
+    #[arg(value_parser = read_models())]
     model: String,
 }
 
@@ -23,12 +25,14 @@ pub struct RebuildArgs {
 pub enum DeadLetters {
     /// Show what waits, by read model and stream.
     List {
-        #[arg(long)]
+        /// Of this read model alone.
+        #[arg(long, value_name = "MODEL", value_parser = read_models())]
         projection: Option<String>,
     },
     /// Apply it again, in order, once the cause is mended.
     Replay {
-        #[arg(long)]
+        /// To this read model alone.
+        #[arg(long, value_name = "MODEL", value_parser = read_models())]
         projection: Option<String>,
     },
 }
@@ -43,6 +47,7 @@ pub enum Kafka {
 pub enum Keys {
     /// Make a master key in a new file that only its owner can read.
     Generate {
+        /// Where it goes: `keys.master_key_file` names it later.
         file: PathBuf,
         /// For a demonstration: what is made with such a key can be used as one alone.
         #[arg(long)]
@@ -55,6 +60,11 @@ pub enum Keys {
         #[arg(long)]
         links: bool,
     },
+}
+
+/// So that help names them, and a name that is none is refused.
+fn read_models() -> PossibleValuesParser {
+    PossibleValuesParser::new(projections::all().iter().map(|model| model.name()))
 }
 
 pub fn generate(file: &Path, demonstration: bool) -> anyhow::Result<()> {
@@ -139,7 +149,7 @@ async fn list(pool: &sqlx::PgPool, projection: Option<&str>) -> anyhow::Result<(
         count += page.items.len();
         after = page.next_cursor;
         if after.is_none() {
-            println!("{count} dead letters");
+            println!("dead letters: {count}");
             return Ok(());
         }
     }
@@ -158,7 +168,7 @@ async fn replay(pool: &sqlx::PgPool, projection: Option<&str>) -> anyhow::Result
         );
     });
     let replayed = replayed.await?;
-    println!("{} events applied, {} streams followed again", replayed.events, replayed.unparked);
+    println!("events applied: {}, streams followed again: {}", replayed.events, replayed.unparked);
     match replayed.refused {
         0 => Ok(()),
         refused => bail!("{refused} streams stay parked"),

@@ -13,7 +13,8 @@ use kafka::{Carrier, Relay, Topics};
 use mail::{LinkKey, LinkKeys, Links};
 use media::Files;
 use projections::Embedded;
-use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use workers::sender::{Mailers, Sender, SenderSettings};
 
 /// Of a process beside its connections to clients: to databases, brokers and mail servers, and mails that are written.
 const OTHER_FILES: usize = 1_024;
+/// For Postgres to say what is wrong.
+const TELLING: Duration = Duration::from_secs(2);
 pub const LINK_KEYS: &str = "preference";
 
 #[derive(clap::Args)]
@@ -63,8 +66,20 @@ impl Role {
 }
 
 pub async fn pool(database: &Database, max_connections: u32) -> anyhow::Result<PgPool> {
-    let pool = eventstore::connect(database.options()?, max_connections).await;
+    let options = database.options()?;
+    let pool = match eventstore::connect(options.clone(), max_connections).await {
+        Err(sqlx::Error::PoolTimedOut) => Err(why(&options).await),
+        connected => connected,
+    };
     pool.context("the database can't be reached (database.url)")
+}
+
+/// A pool that tried for its time does not tell what it met: one more try does.
+async fn why(options: &PgConnectOptions) -> sqlx::Error {
+    match tokio::time::timeout(TELLING, PgConnection::connect_with(options)).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+    }
 }
 
 /// The write side over pools of its own.
