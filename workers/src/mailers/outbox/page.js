@@ -23,15 +23,16 @@
     return at.toLocaleString(undefined, today ? { timeStyle: 'short' } : { dateStyle: 'medium' });
   };
 
-  // A message's own links do nothing in the frame; these ones open.
+  // A text's links, made to open.
   const linked = (text) => text.split(/(https?:\/\/[^\s<>"]+)/).map((part, index) =>
     index % 2 ? make('a', { href: part, target: '_blank', rel: 'noreferrer noopener' }, part) : part);
 
   const frame = (mail) => {
     const policy = `img-src data:${images ? ' http: https:' : ''}`;
     const element = make('iframe', { className: 'panel', title: 'The message as HTML' });
-    element.setAttribute('sandbox', '');
-    element.srcdoc = `<meta http-equiv="Content-Security-Policy" content="${policy}">${mail.html}`;
+    // Its links open beside the page, for they are what one wants to try; nothing in it runs or is sent.
+    element.setAttribute('sandbox', 'allow-popups allow-popups-to-escape-sandbox');
+    element.srcdoc = `<meta http-equiv="Content-Security-Policy" content="${policy}"><base target="_blank">${mail.html}`;
     return element;
   };
 

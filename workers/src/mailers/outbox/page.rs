@@ -1,8 +1,9 @@
 //! The page of the outbox: one file that works from `file://`, without a server and without a network.
 //!
 //! What a message holds is hostile. It reaches the page as escaped text or as JSON without `<`, and its HTML is shown in
-//! a frame with an empty `sandbox`: no scripts, no forms, no navigation of the page. The policy in the head allows the
-//! page's own script by its hash and holds for the frame too; remote images load only if the reader of the page asks.
+//! a frame with a `sandbox`: no scripts, no forms, no navigation of the page; a link that is clicked opens a window of its
+//! own. The policy in the head allows the page's own script by its hash and holds for the frame too; remote images load only
+//! if the reader of the page asks.
 
 use std::fmt::Write;
 use std::io;
@@ -122,7 +123,7 @@ pub(super) fn render(previews: &[&Preview], total: usize) -> io::Result<String> 
          <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
          <title>Outbox</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <header><h1>Outbox</h1><p>{count}</p></header>\n\
-         <nav aria-label=\"Messages\">\n<input id=\"search\" type=\"search\" placeholder=\"Search\" \
+         <nav aria-label=\"Messages\">\n<input id=\"search\" type=\"search\" placeholder=\"Search these messages\" \
          aria-label=\"Search recipients and subjects\" hidden>\n<ul id=\"list\">\n{items}</ul>\n</nav>\n\
          <main id=\"message\" tabindex=\"-1\" aria-label=\"Message\">\n\
          <p class=\"empty\">Select a message to read it.</p>\n</main>\n\
