@@ -22,7 +22,8 @@ create() {
   local server=test-postgres-$1 port
   [[ ! -e $DATA/$server ]] || die "$1 exists already"
   install -d -m 700 "$DATA/secrets"
-  port=$(pick_port "$DATA/$server.port" 54529)
+  # Below 32768, where no outgoing connection takes it while the server is stopped.
+  port=$(pick_port "$DATA/$server.port" 19529)
   postgres_start "$server" "$port" max_connections=400 fsync=on synchronous_commit=on timezone=UTC
   postgres_url "$port" postgres
 }

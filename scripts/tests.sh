@@ -47,7 +47,8 @@ run_fuzz() {
 start_test_postgres() {
   local port
   stop_test_postgres
-  port=$(pick_port .data/test-postgres.port 54429)
+  # Below 32768, where no outgoing connection takes it while a test has it stopped.
+  port=$(pick_port .data/test-postgres.port 19429)
   postgres_start test-postgres "$port" shared_buffers=512MB max_connections=400 fsync=on synchronous_commit=on \
     wal_level=minimal max_wal_senders=0 max_wal_size=4GB checkpoint_timeout=30min timezone=UTC "$@"
   DATABASE_URL=$(postgres_url "$port" postgres)

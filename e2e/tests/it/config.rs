@@ -73,7 +73,11 @@ async fn config_check_tells_what_is_there_and_what_is_not() {
 
     let another = stack.dir().join("another-key").display().to_string();
     stack.operate(&["keys", "generate", &another]);
+    let missing = stack.dir().join("not-there");
+    let told = check(&stack, &set("outbox.dir", missing.display()));
+    assert_eq!((told.of("outbox"), missing.exists()), ("ok", false), "{}", told.text);
     let wrong = [
+        ("outbox", set("outbox.dir", file.join("below-a-file").display())),
         ("master key", set("keys.master_key_file", &another)),
         ("master key", set("keys.master_key_file", "/none")),
         ("public_url", set("api.public_url", "http://mail.example.org")),
