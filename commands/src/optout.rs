@@ -5,8 +5,12 @@ use crate::{CommandError, Commands, Context, permits};
 use domain::consent::{Channel, Origin, Scope};
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{GroupId, SubscriberId};
-use eventstore::Done;
+use eventstore::{Done, ExecuteError, StoreError};
 use serde_json::{Value, json};
+
+/// Who leaves a dozen groups at once sends a dozen commands on one stream. Of those that meet one is done in each try, of which a
+/// round has some.
+const ROUNDS_MAX: u32 = 20;
 
 #[derive(Debug, Clone)]
 pub struct OptOut {
@@ -57,7 +61,14 @@ impl Commands {
         command: SubscriberCommand,
         answer: Value,
     ) -> Result<Done, CommandError> {
-        let done = self.opt_outs.execute::<Subscriber>(subscriber, command, context.request(answer)).await?;
+        let mut rounds = 1;
+        let done = loop {
+            let request = context.request(answer.clone());
+            match self.opt_outs.execute::<Subscriber>(subscriber, command.clone(), request).await {
+                Err(ExecuteError::Store(StoreError::Conflict)) if rounds < ROUNDS_MAX => rounds += 1,
+                done => break done?,
+            }
+        };
         let pool = &self.opt_outs.pool;
         let open = permits::open_for_readers(pool, &[subscriber]).await?;
         permits::wait(pool, &open, self.timing).await;

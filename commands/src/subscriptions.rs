@@ -179,7 +179,14 @@ impl Commands {
         let request = context.request(Value::Null);
         match self.store.execute::<Subscriber>(subscriber_id, confirm.clone(), request).await {
             Err(ExecuteError::Rejected(SubscriberError::Unknown)) => {
-                self.come_back(context, dispatch_id, subscriber_id, confirm).await
+                match self.come_back(context, dispatch_id, subscriber_id, confirm.clone()).await {
+                    // Pressed twice: the other was first.
+                    Err(CommandError::Conflict) => {
+                        let request = context.request(Value::Null);
+                        Ok(self.store.execute::<Subscriber>(subscriber_id, confirm, request).await?)
+                    }
+                    done => done,
+                }
             }
             done => Ok(done?),
         }

@@ -63,11 +63,15 @@ fn is_passing(code: &str) -> bool {
         || ["08", "53", "58"].iter().any(|class| code.starts_with(class))
 }
 
+/// Of what another command has written for a place in the same stream: its event, and what its guards wrote before the event. The
+/// key of a stream's person is made with its first event.
+const PLACES: [&str; 3] = ["events_stream_sequence", "opt_out_mails_pkey", "subject_keys_pkey"];
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(db) => match (db.constraint(), db.code()) {
-                (Some("events_stream_sequence"), _) => Self::Conflict,
+                (Some(taken), _) if PLACES.contains(&taken) => Self::Conflict,
                 (Some("gates_address"), _) => Self::AddressTaken,
                 (_, Some(code)) if is_passing(&code) => Self::Unavailable(error),
                 _ => Self::Database(error),

@@ -290,6 +290,26 @@ async fn who_was_erased_comes_back_as_somebody_new(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_comes_back_may_press_twice(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("Tea letter").await;
+    let erased = app.subscriber(ANA, &[group]).await;
+    erase(&app, erased).await;
+    let link = link(&app, ANA, &[group]).await;
+    let mut gate = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM gates FOR UPDATE").execute(&mut *gate).await.unwrap();
+    let presses = [(); 2].map(|()| {
+        let call = app.post(&link).anonymous().header("origin", ORIGIN).form("");
+        tokio::spawn(async move { call.send().await })
+    });
+    app.blocked(2).await;
+    gate.rollback().await.unwrap();
+    for press in presses {
+        press.await.unwrap().ok(303);
+    }
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn each_link_is_good_for_what_its_request_named(pool: PgPool) {
     let app = TestApp::new(pool).await;
     let (tea, coffee) = (app.group("Tea letter").await, app.group("Coffee letter").await);
