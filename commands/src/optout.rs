@@ -20,11 +20,11 @@ pub struct OptOut {
     pub origin: Origin,
 }
 
-/// The person's own choice.
+/// The person's own choice: what it names is set, all else stays as it is.
 #[derive(Debug, Clone)]
 pub struct Preferences {
     pub subscriber: SubscriberId,
-    pub global_opt_out: bool,
+    pub global_opt_out: Option<bool>,
     pub groups: Vec<(GroupId, bool)>,
     pub origin: Origin,
 }

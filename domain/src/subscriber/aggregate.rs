@@ -291,7 +291,7 @@ impl Subscriber {
 
     fn set_preferences(
         &self,
-        global_opt_out: bool,
+        global_opt_out: Option<bool>,
         groups: Vec<(GroupId, bool)>,
         origin: Origin,
     ) -> Vec<SubscriberEvent> {
@@ -300,10 +300,10 @@ impl Subscriber {
         let on: Vec<_> =
             wanted.iter().filter(|(g, on)| **on && !self.has_consent(**g)).map(|(g, _)| *g).collect();
         let mut events = self.opt_out(Scope::Groups(off), Channel::PreferencePage, origin.clone());
-        if global_opt_out {
+        if global_opt_out == Some(true) {
             events.extend(self.opt_out(Scope::Global, Channel::PreferencePage, origin.clone()));
         }
-        let ended_global = self.global_opt_out && !global_opt_out;
+        let ended_global = self.global_opt_out && global_opt_out == Some(false);
         if ended_global || !on.is_empty() {
             let kept = |group: &GroupId| self.has_consent(*group) && wanted.get(group) != Some(&false);
             let restored =
@@ -359,8 +359,8 @@ fn refuse_after_erasure(command: &SubscriberCommand) -> Result<(), SubscriberErr
         SubscriberCommand::OptOut { .. }
         | SubscriberCommand::LeaveGroup { .. }
         | SubscriberCommand::Erase => Ok(()),
-        SubscriberCommand::SetPreferences { global_opt_out: true, groups, .. }
-            if groups.iter().all(|(_, wanted)| !wanted) =>
+        SubscriberCommand::SetPreferences { global_opt_out, groups, .. }
+            if *global_opt_out != Some(false) && groups.iter().all(|(_, wanted)| !wanted) =>
         {
             Ok(())
         }

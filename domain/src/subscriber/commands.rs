@@ -25,9 +25,9 @@ pub enum SubscriberCommand {
         channel: Channel,
         origin: Origin,
     },
-    /// The person's own choice, whole: what it names is set, other groups stay as they are.
+    /// The person's own choice: what it names is set, all else stays as it is.
     SetPreferences {
-        global_opt_out: bool,
+        global_opt_out: Option<bool>,
         groups: Vec<(GroupId, bool)>,
         origin: Origin,
     },

@@ -96,7 +96,7 @@ fn an_opt_out_of_a_group_never_joined_holds() {
 #[test]
 fn ending_a_global_opt_out_names_what_is_in_force_again() {
     let choose = SubscriberCommand::SetPreferences {
-        global_opt_out: false,
+        global_opt_out: Some(false),
         groups: vec![(OFFERS, true)],
         origin: Origin::default(),
     };
@@ -113,7 +113,7 @@ fn ending_a_global_opt_out_names_what_is_in_force_again() {
 #[test]
 fn preferences_that_hold_already_append_nothing() {
     let choose = SubscriberCommand::SetPreferences {
-        global_opt_out: false,
+        global_opt_out: Some(false),
         groups: vec![(NEWS, true)],
         origin: Origin::default(),
     };
@@ -174,10 +174,10 @@ fn nothing_happens_to_the_erased_any_more() {
     };
     let scope = Scope::Groups(vec![OFFERS]);
     let leave = SubscriberCommand::LeaveGroup { group_id: NEWS };
-    for held in [SubscriberCommand::Erase, opt_out(scope), leave, set(true, false)] {
+    for held in [SubscriberCommand::Erase, opt_out(scope), leave, set(Some(true), false), set(None, false)] {
         erased().when(held).then_expect_events(vec![]);
     }
-    for refused in [join(OFFERS), change, set(false, false), set(true, true)] {
+    for refused in [join(OFFERS), change, set(Some(false), false), set(Some(true), true), set(None, true)] {
         erased().when(refused).then_expect_error(SubscriberError::Erased);
     }
     erased().when(add()).then_expect_error(SubscriberError::Exists);
@@ -378,7 +378,7 @@ fn any_command() -> impl Strategy<Value = SubscriberCommand> {
             visit: Visit::default(),
         }),
         scope.prop_map(opt_out),
-        (any::<bool>(), group, any::<bool>()).prop_map(|(global_opt_out, group, on)| {
+        (any::<Option<bool>>(), group, any::<bool>()).prop_map(|(global_opt_out, group, on)| {
             SubscriberCommand::SetPreferences {
                 global_opt_out,
                 groups: vec![(group, on)],

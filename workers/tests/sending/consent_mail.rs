@@ -35,7 +35,7 @@ async fn opt_out(world: &World, subscriber: SubscriberId, scope: Scope, channel:
 async fn opt_in(world: &World, subscriber: SubscriberId) {
     let wanted = Preferences {
         subscriber,
-        global_opt_out: false,
+        global_opt_out: Some(false),
         groups: vec![(world.group, true)],
         origin: Origin::default(),
     };
