@@ -153,6 +153,10 @@ impl Commands {
         let Some(Row { dispatch_id, subscriber_id }) = self.find(token).await? else { return Ok(None) };
         let Some(request) = self.subscription_request(dispatch_id).await? else { return Ok(None) };
         let person = load::<Subscriber>(&self.store.pool, subscriber_id).await?.aggregate;
+        // Whoever reads the mail of an address that was left may be anybody.
+        if person.address_hash.is_some_and(|hash| hash != request.address_hash) {
+            return Ok(None);
+        }
         let in_force = |group: &GroupId| person.is_subscribed(*group);
         let (groups, confirmed) = match person.requests.get(&dispatch_id) {
             Some(Some(requested)) => (requested.groups.clone(), false),

@@ -97,6 +97,20 @@ async fn who_confirms_is_subscribed_and_nobody_before(pool: PgPool) {
     assert_eq!(app.events().await, events, "pressed once more");
 }
 
+/// Its page would lead to the preferences of the address that they have now.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_used_link_to_an_address_that_was_left_opens_nothing(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let group = app.group("Tea letter").await;
+    let link = link(&app, ANA, &[group]).await;
+    press(&app, &link).await.ok(303);
+    let (ana, ..) = reader(&app, ANA).await;
+    let moved = json!({ "email": "ana@example.org" });
+    app.patch(&format!("/subscribers/{ana}")).json(moved).send().await.ok(200);
+    let shown = page(&app, &link).await.ok(401);
+    assert!(!shown.text().contains("/emails/unsubscribe") && !shown.text().contains("@example"));
+}
+
 /// The gate names the confirmation, and not the request, as the consent that allows a mail.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn the_confirmation_is_the_proof_of_consent(pool: PgPool) {
