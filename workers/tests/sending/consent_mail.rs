@@ -135,6 +135,23 @@ async fn who_left_is_asked_and_who_called_it_spam_is_not(pool: PgPool) {
     assert_eq!(mailer.taken().len(), 1);
 }
 
+/// A request that waited when its address was erased ends with it; one that comes later is its owner's way back.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_was_asked_before_an_erasure_is_not_sent_after_it(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    ask(&world, "reader0@example.com").await;
+    world.commands.erase_subscriber(&Context::system("test"), reader).await.unwrap();
+    send(&world, &sender).await;
+    assert_eq!(end(&world).await, (State::Suppressed, Some("erased".into())));
+    assert!(mailer.taken().is_empty());
+    ask(&world, "reader0@example.com").await;
+    send(&world, &sender).await;
+    assert_eq!(mailer.taken().len(), 1);
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_mail_that_is_tried_again_asks_once(pool: PgPool) {
     let world = World::new(&pool).await;
