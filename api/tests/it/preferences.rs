@@ -1,6 +1,6 @@
 //! What readers see and decide by a link's token.
 
-use crate::support::TestApp;
+use crate::support::{ORIGIN, TestApp};
 use eventstore::clock;
 use mail::links::PreferenceClaims;
 use serde_json::{Value, json};
@@ -173,6 +173,36 @@ async fn preferences_are_set(pool: PgPool) {
     put(json!({ "global_opt_out": false, "groups": [{ "group_id": b }] }))
         .await
         .invalid(&["groups[0].subscribed"]);
+}
+
+/// Whoever has a link can press its buttons for ever, and all that comes of it is read for each mail to its reader.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn opting_in_again_and_again_comes_to_an_end(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, _]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let out_of_everything =
+        |out: bool| app.put("/preferences").bearer(&token).json(json!({ "global_opt_out": out })).send();
+    for _ in 0..50 {
+        out_of_everything(true).await.ok(204);
+        out_of_everything(false).await.ok(204);
+    }
+    out_of_everything(true).await.ok(204);
+    let refused = out_of_everything(false).await;
+    assert_eq!(refused.header("retry-after"), "3600");
+    refused.problem(429);
+    let page = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
+    let page = page.header("origin", ORIGIN).form("action=return").send().await.ok(429);
+    assert!(page.text().contains("That did not work."));
+    // Leaving goes on, and tomorrow is another day.
+    app.post("/emails/unsubscribe").bearer(&token).json(json!({ "groups": [a] })).send().await.ok(204);
+    out_of_everything(true).await.ok(204);
+    let mut past = app.pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *past).await.unwrap();
+    let earlier = "UPDATE events SET recorded_at = recorded_at - interval '1 day'";
+    sqlx::query(earlier).execute(&mut *past).await.unwrap();
+    past.commit().await.unwrap();
+    out_of_everything(false).await.ok(204);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

@@ -201,8 +201,13 @@ impl Subscriber {
             SubscriberCommand::JoinGroup { group_id, consent } => self.join(group_id, consent),
             SubscriberCommand::LeaveGroup { group_id } => Ok(self.leave(group_id)),
             SubscriberCommand::OptOut { scope, channel, origin } => Ok(self.opt_out(scope, channel, origin)),
-            SubscriberCommand::SetPreferences { global_opt_out, groups, origin } => {
-                Ok(self.set_preferences(global_opt_out, groups, origin))
+            SubscriberCommand::SetPreferences { global_opt_out, groups, origin, may_opt_in } => {
+                let events = self.set_preferences(global_opt_out, groups, origin);
+                let opts_in = |event: &SubscriberEvent| matches!(event, SubscriberEvent::OptedIn { .. });
+                match !may_opt_in && events.iter().any(opts_in) {
+                    true => Err(SubscriberError::TooOften),
+                    false => Ok(events),
+                }
             }
             SubscriberCommand::Erase => {
                 let mut events = self.opt_out(Scope::Global, Channel::Admin, Origin::default());

@@ -30,6 +30,8 @@ pub enum SubscriberCommand {
         global_opt_out: Option<bool>,
         groups: Vec<(GroupId, bool)>,
         origin: Origin,
+        /// False: they did too often lately.
+        may_opt_in: bool,
     },
     /// Opts out of everything first.
     Erase,
@@ -65,6 +67,8 @@ pub enum SubscriberError {
     OptedOut,
     #[error("the subscriber was erased")]
     Erased,
+    #[error("they opted in too often lately; opting out is always possible")]
+    TooOften,
     #[error("nothing was requested that could be confirmed, or it was taken back since")]
     NotRequested,
 }

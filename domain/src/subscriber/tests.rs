@@ -99,6 +99,7 @@ fn ending_a_global_opt_out_names_what_is_in_force_again() {
         global_opt_out: Some(false),
         groups: vec![(OFFERS, true)],
         origin: Origin::default(),
+        may_opt_in: true,
     };
     let event = SubscriberEvent::OptedIn {
         ended_global: true,
@@ -116,8 +117,30 @@ fn preferences_that_hold_already_append_nothing() {
         global_opt_out: Some(false),
         groups: vec![(NEWS, true)],
         origin: Origin::default(),
+        may_opt_in: false,
     };
     Scenario::with(()).given(vec![added()]).when(choose).then_expect_events(vec![]);
+}
+
+#[test]
+fn who_opted_in_too_often_can_only_opt_out() {
+    let set = |global_opt_out, on| SubscriberCommand::SetPreferences {
+        global_opt_out,
+        groups: vec![(NEWS, on)],
+        origin: Origin::default(),
+        may_opt_in: false,
+    };
+    let left = [opted_out(Scope::Groups(vec![NEWS])), opted_out(Scope::Global)];
+    for (event, choice) in left.into_iter().zip([set(None, true), set(Some(false), false)]) {
+        let scenario = Scenario::with(()).given(vec![added(), event]).when(choice);
+        scenario.then_expect_error(SubscriberError::TooOften);
+    }
+    let events = [Scope::Groups(vec![NEWS]), Scope::Global].map(|scope| SubscriberEvent::OptedOut {
+        scope,
+        channel: Channel::PreferencePage,
+        origin: Origin::default(),
+    });
+    Scenario::with(()).given(vec![added()]).when(set(Some(true), false)).then_expect_events(events.into());
 }
 
 fn folded(events: Vec<SubscriberEvent>) -> Subscriber {
@@ -162,6 +185,7 @@ fn nothing_happens_to_the_erased_any_more() {
         global_opt_out,
         groups: vec![(NEWS, on)],
         origin: Origin::default(),
+        may_opt_in: true,
     };
     let change = SubscriberCommand::Change {
         address: None,
@@ -383,6 +407,7 @@ fn any_command() -> impl Strategy<Value = SubscriberCommand> {
                 global_opt_out,
                 groups: vec![(group, on)],
                 origin: Origin::default(),
+                may_opt_in: true,
             }
         }),
     ]

@@ -271,6 +271,7 @@ impl World {
                 global_opt_out: Some(self.dice.one_in(3)),
                 groups: groups.into_iter().map(|group| (group, self.dice.one_in(2))).collect(),
                 origin: self.origin(),
+                may_opt_in: true,
             },
         }
     }
