@@ -1,8 +1,8 @@
 //! What readers see and decide by a link's token.
 
-use crate::support::{ORIGIN, TestApp};
-use eventstore::clock;
-use mail::links::PreferenceClaims;
+use crate::support::{ORIGIN, TestApp, until};
+use eventstore::{clock, service_keys};
+use mail::links::{LinkKey, LinkKeys, PreferenceClaims};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -140,6 +140,30 @@ async fn tampered_and_foreign_tokens_open_nothing(pool: PgPool) {
     let both = app.get(&format!("/preferences?token={token}")).bearer("x").send().await;
     both.problem(401);
     assert_eq!(app.events().await, events);
+}
+
+/// A sender that was started anew signs by a key that this process did not know at its start.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_link_by_a_key_that_was_made_since_opens(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (subscriber, [a, _]) = reader(&app).await;
+    let master = &app.commands.store.master;
+    let claims =
+        PreferenceClaims { subscriber, campaign: None, group: Some(a), dispatch: None, issued_at: 0 };
+    let click = |token: String| {
+        let call = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
+        call.form("List-Unsubscribe=One-Click").send()
+    };
+    let made = api::load_link_keys(&app.pool, master).await.unwrap();
+    click(made.sign_preference(&claims).unwrap()).await.ok(200);
+    service_keys::rotate(&app.pool, master, api::LINK_KEYS).await.unwrap();
+    let made = api::load_link_keys(&app.pool, master).await.unwrap();
+    let token = made.sign_preference(&claims).unwrap();
+    until("the newest key is known", || async { click(token.clone()).await.status == 200 }).await;
+    for kid in ["preference-2", "preference-3"] {
+        let forged = LinkKeys::new(vec![LinkKey { kid: kid.into(), secret: [1; 32] }]).unwrap();
+        click(forged.sign_preference(&claims).unwrap()).await.ok(401);
+    }
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
