@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use domain::subscriber::{Subscriber, SubscriberCommand, SubscriberError, SubscriptionRequest};
 use domain::transactional::{Mail, SubscriptionMail, Transactional, TransactionalCommand};
 use domain::visit::Visit;
-use domain::{DispatchId, GroupId, Personal, SubscriberId};
+use domain::{AddressHash, DispatchId, GroupId, Personal, SubscriberId};
 use eventstore::sealing::{self, SubjectKeys};
 use eventstore::{Decided, Done, ExecuteError, Loaded, PositionToken, append, clock, feed, ids, load};
 use serde_json::Value;
@@ -97,14 +97,16 @@ impl Commands {
             mailer: self.mailers.default.clone(),
             expires_at: clock::now() + GIVEN_UP_AFTER,
         };
+        // Counted together, or a stranger would have as many mails for one mailbox as there are words to put behind a plus.
+        let mailbox = self.store.master.address_hash(&email.without_detail());
         let key = context.idempotency.as_ref();
         let mut tx = self.store.pool.begin().await?;
         if let Some(earlier) = idempotent::take(&mut tx, key).await? {
             return Ok(earlier);
         }
-        let queued = LIMIT.allows(&mut tx, mail.address_hash).await?;
+        let queued = LIMIT.allows(&mut tx, mailbox).await?;
         if queued {
-            self.queue(&mut tx, context, mail).await?;
+            self.queue(&mut tx, context, mailbox, mail).await?;
         }
         // The same whether or not there was a mail to queue.
         let done = idempotent::answer(&mut tx, key, Value::Null, queued).await?;
@@ -132,12 +134,13 @@ impl Commands {
         &self,
         tx: &mut PgConnection,
         context: &Context,
+        mailbox: AddressHash,
         mail: SubscriptionMail,
     ) -> Result<(), CommandError> {
         let dispatch = ids::new_id();
         sqlx::query("INSERT INTO subscription_requests (dispatch_id, address_hash) VALUES ($1, $2)")
             .bind(dispatch)
-            .bind(mail.address_hash.0.as_slice())
+            .bind(mailbox.0.as_slice())
             .execute(&mut *tx)
             .await?;
         let keys = sealing::create(&mut *tx, &self.store.master, &[dispatch]).await?;

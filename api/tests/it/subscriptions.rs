@@ -195,6 +195,7 @@ async fn a_mailbox_is_not_filled(pool: PgPool) {
         assert_eq!(mails().await, expected, "five a day");
     }
     request(&app, "ANA@Example.com", &[group]).await.ok(202);
+    request(&app, "ana+tea@example.com", &[group]).await.ok(202);
     assert_eq!(mails().await, 5, "however the address is written");
     request(&app, "bob@example.com", &[group]).await.ok(202);
     assert_eq!(mails().await, 6);
