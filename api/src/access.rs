@@ -16,7 +16,7 @@ use domain::access::{Role, Scope};
 use domain::{ApiKeyId, SessionId, UserId};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
-use mail::links::{LinkError, PreferenceClaims};
+use mail::links::PreferenceClaims;
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -209,7 +209,9 @@ impl Rule {
                 (principal, roles) if roles.contains(&Role::Admin) => Ok(principal),
                 _ => Err(ApiError::Forbidden("this is for administrators".to_owned())),
             },
-            Access::PreferenceToken | Access::PreferenceLink => self.reader(parts).map(Principal::Reader),
+            Access::PreferenceToken | Access::PreferenceLink => {
+                self.reader(parts).await.map(Principal::Reader)
+            }
         }
     }
 
@@ -260,21 +262,14 @@ impl Rule {
         found.ok_or(ApiError::Unauthorized("the key is not valid"))
     }
 
-    fn reader(&self, parts: &Parts) -> Result<PreferenceClaims, ApiError> {
+    async fn reader(&self, parts: &Parts) -> Result<PreferenceClaims, ApiError> {
         let in_query = query_token(&parts.uri);
         let token = match (bearer(&parts.headers), &in_query) {
             (Ok(token), _) => token,
             (Err(_), Some(token)) if !parts.headers.contains_key(header::AUTHORIZATION) => token,
             (Err(error), _) => return Err(error),
         };
-        self.app.link_keys.verify_preference(token).map_err(|error| match error {
-            LinkError::NoKey | LinkError::KeyId => ApiError::Internal,
-            LinkError::TooLong
-            | LinkError::Malformed
-            | LinkError::WrongKind
-            | LinkError::UnknownKey
-            | LinkError::Signature => ApiError::Unauthorized("the token is not valid"),
-        })
+        self.app.link_keys.verify(token).await
     }
 }
 

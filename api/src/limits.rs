@@ -96,6 +96,8 @@ pub(crate) struct Exceeded {
 impl Exceeded {
     /// As many as may be at the same time.
     pub const AT_ONCE: Self = Self { standing: None, retry_after_seconds: 1 };
+    /// As many as may be within a day.
+    pub const LATELY: Self = Self { standing: None, retry_after_seconds: 3_600 };
 }
 
 impl Standing {

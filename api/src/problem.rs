@@ -273,6 +273,7 @@ impl From<CommandError> for ApiError {
             CommandError::Unauthorized(reason) => Self::Unauthorized(reason),
             CommandError::RefreshRaced => Self::RefreshRaced,
             CommandError::Busy(reason) => Self::Overloaded(reason),
+            CommandError::TooMany => Self::TooMany(Exceeded::LATELY),
             CommandError::Stale => Self::Stale,
             CommandError::KeyReused => Self::KeyReused,
             CommandError::InProgress => Self::KeyInProgress,

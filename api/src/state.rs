@@ -1,6 +1,7 @@
 //! What every handler can reach.
 
 use crate::limits::Limiters;
+use crate::link_keys::ReaderKeys;
 use crate::shares::Shares;
 use crate::{AccessKeys, ApiConfig, Providers};
 use bytes::Bytes;
@@ -39,7 +40,7 @@ pub(crate) struct AppState {
     pub commands: Commands,
     pub pool: PgPool,
     pub waits: Waits,
-    pub link_keys: Arc<LinkKeys>,
+    pub link_keys: ReaderKeys,
     pub links: Links,
     pub access_keys: Arc<AccessKeys>,
     pub providers: Arc<Providers>,
@@ -58,6 +59,11 @@ pub(crate) struct AppState {
 impl From<Deps> for AppState {
     fn from(deps: Deps) -> Self {
         Self {
+            link_keys: ReaderKeys::new(
+                deps.commands.opt_out_pool().clone(),
+                deps.commands.store.master.clone(),
+                deps.link_keys,
+            ),
             links: Links::new(deps.config.public_url.as_str()),
             limiters: Limiters::new(&deps.config.limits, &deps.commands.passwords),
             streams: Arc::new(Semaphore::new(deps.config.limits.streams)),
@@ -67,7 +73,6 @@ impl From<Deps> for AppState {
             commands: deps.commands,
             waits: Waits::start(deps.pool.clone()),
             pool: deps.pool,
-            link_keys: deps.link_keys,
             access_keys: deps.access_keys,
             providers: deps.providers,
             media: deps.media,

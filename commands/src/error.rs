@@ -28,6 +28,9 @@ pub enum CommandError {
     /// More at once than is worked on.
     #[error("{0}")]
     Busy(&'static str),
+    /// Too often in a time; what is too often now is not in an hour.
+    #[error("too often lately")]
+    TooMany,
     /// The version that the client saw is not the present one.
     #[error("it was changed meanwhile: load it again")]
     Stale,

@@ -5,8 +5,16 @@ use crate::{CommandError, Commands, Context, permits};
 use domain::consent::{Channel, Origin, Scope};
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{GroupId, SubscriberId};
-use eventstore::Done;
+use eventstore::{Done, ExecuteError, StoreError};
 use serde_json::{Value, json};
+
+/// Whoever has a link could opt out and in for ever, each time by an event, and all of a person's events are read for every
+/// mail to them.
+const OPT_INS_DAILY_MAX: i64 = 50;
+
+/// Who leaves a dozen groups at once sends a dozen commands on one stream. Of those that meet one is done in each try, of which a
+/// round has some.
+const ROUNDS_MAX: u32 = 20;
 
 #[derive(Debug, Clone)]
 pub struct OptOut {
@@ -16,11 +24,11 @@ pub struct OptOut {
     pub origin: Origin,
 }
 
-/// The person's own choice.
+/// The person's own choice: what it names is set, all else stays as it is.
 #[derive(Debug, Clone)]
 pub struct Preferences {
     pub subscriber: SubscriberId,
-    pub global_opt_out: bool,
+    pub global_opt_out: Option<bool>,
     pub groups: Vec<(GroupId, bool)>,
     pub origin: Origin,
 }
@@ -39,8 +47,17 @@ impl Commands {
         wanted: Preferences,
     ) -> Result<Done, CommandError> {
         let Preferences { subscriber, global_opt_out, groups, origin } = wanted;
-        let set = SubscriberCommand::SetPreferences { global_opt_out, groups, origin };
+        let may_opt_in = self.may_opt_in(subscriber).await?;
+        let set = SubscriberCommand::SetPreferences { global_opt_out, groups, origin, may_opt_in };
         self.close_gate(context, subscriber, set, Value::Null).await
+    }
+
+    async fn may_opt_in(&self, subscriber: SubscriberId) -> Result<bool, CommandError> {
+        let lately = "SELECT count(*) FROM events WHERE aggregate_type = 'subscriber' AND aggregate_id = $1
+                      AND event_type = 'SubscriberOptedIn' AND recorded_at > now() - interval '1 day'";
+        let lately: i64 =
+            sqlx::query_scalar(lately).bind(subscriber.to_string()).fetch_one(&self.opt_outs.pool).await?;
+        Ok(lately < OPT_INS_DAILY_MAX)
     }
 
     /// Opts out of everything and destroys the person's key, in one transaction; repeats append nothing. What lies outside
@@ -57,7 +74,14 @@ impl Commands {
         command: SubscriberCommand,
         answer: Value,
     ) -> Result<Done, CommandError> {
-        let done = self.opt_outs.execute::<Subscriber>(subscriber, command, context.request(answer)).await?;
+        let mut rounds = 1;
+        let done = loop {
+            let request = context.request(answer.clone());
+            match self.opt_outs.execute::<Subscriber>(subscriber, command.clone(), request).await {
+                Err(ExecuteError::Store(StoreError::Conflict)) if rounds < ROUNDS_MAX => rounds += 1,
+                done => break done?,
+            }
+        };
         let pool = &self.opt_outs.pool;
         let open = permits::open_for_readers(pool, &[subscriber]).await?;
         permits::wait(pool, &open, self.timing).await;

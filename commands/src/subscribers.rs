@@ -36,6 +36,7 @@ impl From<SubscriberError> for CommandError {
             SubscriberError::Exists => Self::Conflict,
             SubscriberError::OptedOut => Self::forbidden("opted_out", error.to_string()),
             SubscriberError::Erased => Self::forbidden("erased", error.to_string()),
+            SubscriberError::TooOften => Self::TooMany,
             SubscriberError::NotRequested => Self::Unauthorized("the link is not valid any more"),
         }
     }

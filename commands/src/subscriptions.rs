@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use domain::subscriber::{Subscriber, SubscriberCommand, SubscriberError, SubscriptionRequest};
 use domain::transactional::{Mail, SubscriptionMail, Transactional, TransactionalCommand};
 use domain::visit::Visit;
-use domain::{DispatchId, GroupId, Personal, SubscriberId};
+use domain::{AddressHash, DispatchId, GroupId, Personal, SubscriberId};
 use eventstore::sealing::{self, SubjectKeys};
 use eventstore::{Decided, Done, ExecuteError, Loaded, PositionToken, append, clock, feed, ids, load};
 use serde_json::Value;
@@ -97,14 +97,16 @@ impl Commands {
             mailer: self.mailers.default.clone(),
             expires_at: clock::now() + GIVEN_UP_AFTER,
         };
+        // Counted together, or a stranger would have as many mails for one mailbox as there are words to put behind a plus.
+        let mailbox = self.store.master.address_hash(&email.without_detail());
         let key = context.idempotency.as_ref();
         let mut tx = self.store.pool.begin().await?;
         if let Some(earlier) = idempotent::take(&mut tx, key).await? {
             return Ok(earlier);
         }
-        let queued = LIMIT.allows(&mut tx, mail.address_hash).await?;
+        let queued = LIMIT.allows(&mut tx, mailbox).await?;
         if queued {
-            self.queue(&mut tx, context, mail).await?;
+            self.queue(&mut tx, context, mailbox, mail).await?;
         }
         // The same whether or not there was a mail to queue.
         let done = idempotent::answer(&mut tx, key, Value::Null, queued).await?;
@@ -132,12 +134,13 @@ impl Commands {
         &self,
         tx: &mut PgConnection,
         context: &Context,
+        mailbox: AddressHash,
         mail: SubscriptionMail,
     ) -> Result<(), CommandError> {
         let dispatch = ids::new_id();
         sqlx::query("INSERT INTO subscription_requests (dispatch_id, address_hash) VALUES ($1, $2)")
             .bind(dispatch)
-            .bind(mail.address_hash.0.as_slice())
+            .bind(mailbox.0.as_slice())
             .execute(&mut *tx)
             .await?;
         let keys = sealing::create(&mut *tx, &self.store.master, &[dispatch]).await?;
@@ -153,6 +156,10 @@ impl Commands {
         let Some(Row { dispatch_id, subscriber_id }) = self.find(token).await? else { return Ok(None) };
         let Some(request) = self.subscription_request(dispatch_id).await? else { return Ok(None) };
         let person = load::<Subscriber>(&self.store.pool, subscriber_id).await?.aggregate;
+        // Whoever reads the mail of an address that was left may be anybody.
+        if person.address_hash.is_some_and(|hash| hash != request.address_hash) {
+            return Ok(None);
+        }
         let in_force = |group: &GroupId| person.is_subscribed(*group);
         let (groups, confirmed) = match person.requests.get(&dispatch_id) {
             Some(Some(requested)) => (requested.groups.clone(), false),
@@ -181,7 +188,14 @@ impl Commands {
         let request = context.request(Value::Null);
         match self.store.execute::<Subscriber>(subscriber_id, confirm.clone(), request).await {
             Err(ExecuteError::Rejected(SubscriberError::Unknown)) => {
-                self.come_back(context, dispatch_id, subscriber_id, confirm).await
+                match self.come_back(context, dispatch_id, subscriber_id, confirm.clone()).await {
+                    // Pressed twice: the other was first.
+                    Err(CommandError::Conflict) => {
+                        let request = context.request(Value::Null);
+                        Ok(self.store.execute::<Subscriber>(subscriber_id, confirm, request).await?)
+                    }
+                    done => done,
+                }
             }
             done => Ok(done?),
         }

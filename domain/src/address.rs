@@ -52,6 +52,15 @@ impl EmailAddress {
         Ok(Self { local: local.to_owned(), domain })
     }
 
+    /// Without what stands behind a plus, which most servers deliver to the same mailbox (RFC 5233).
+    pub fn without_detail(&self) -> Self {
+        let user = match self.local.split_once('+') {
+            Some((user, _)) if !user.is_empty() => user,
+            _ => &self.local,
+        };
+        Self { local: user.to_owned(), domain: self.domain.clone() }
+    }
+
     /// The spelling by which two addresses are the same: trimmed, lower case, the domain in A-labels.
     pub fn canonical(&self) -> String {
         format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
@@ -173,6 +182,19 @@ mod tests {
         assert_eq!(canonical("a@bücher.example"), canonical("A@xn--bcher-kva.example"));
         assert_eq!(canonical("a@例え.example"), "a@xn--r8jz45g.example");
         assert_ne!(canonical("a+b@example.com"), canonical("a@example.com"));
+    }
+
+    #[test]
+    fn details_are_of_one_mailbox() {
+        let mailbox = |a: &str| EmailAddress::parse(a).unwrap().without_detail().to_string();
+        for (address, expected) in [
+            ("ana+tea@example.com", "ana@example.com"),
+            ("ana+tea+2@example.com", "ana@example.com"),
+            ("ana@example.com", "ana@example.com"),
+            ("+1555@example.com", "+1555@example.com"),
+        ] {
+            assert_eq!(mailbox(address), expected);
+        }
     }
 
     #[test]

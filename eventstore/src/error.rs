@@ -56,18 +56,22 @@ impl From<tokio::task::JoinError> for StoreError {
 }
 
 /// SQLSTATE classes and codes after which a new try may succeed: serialization failure, deadlock, lock not
-/// available, a cancelled statement, read-only after a failover, a database that admits nobody (55000), connection
-/// exceptions, insufficient resources (a full disk), system errors, shutdown and start of the server.
+/// available, a cancelled statement, read-only after a failover, a transaction that stood still, a database that admits nobody
+/// (55000), connection exceptions, insufficient resources (a full disk), system errors, shutdown and start of the server.
 fn is_passing(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "55000" | "55P03" | "25006" | "57014" | "57P01" | "57P02" | "57P03")
-        || ["08", "53", "58"].iter().any(|class| code.starts_with(class))
+    let codes = ["40001", "40P01", "55000", "55P03", "25006", "25P03", "57014", "57P01", "57P02", "57P03"];
+    codes.contains(&code) || ["08", "53", "58"].iter().any(|class| code.starts_with(class))
 }
+
+/// Of what another command has written for a place in the same stream: its event, and what its guards wrote before the event. The
+/// key of a stream's person is made with its first event.
+const PLACES: [&str; 3] = ["events_stream_sequence", "opt_out_mails_pkey", "subject_keys_pkey"];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(db) => match (db.constraint(), db.code()) {
-                (Some("events_stream_sequence"), _) => Self::Conflict,
+                (Some(taken), _) if PLACES.contains(&taken) => Self::Conflict,
                 (Some("gates_address"), _) => Self::AddressTaken,
                 (_, Some(code)) if is_passing(&code) => Self::Unavailable(error),
                 _ => Self::Database(error),

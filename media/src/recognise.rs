@@ -12,11 +12,26 @@ pub(crate) struct Recognised {
 
 pub(crate) fn recognise(head: &[u8]) -> Recognised {
     let media_type = infer::get(head).map(|kind| kind.mime_type().to_owned());
+    let is_short_of = |known: ContentType| !begins_as(head, known);
+    let media_type = media_type.filter(|named| !ContentType::parse(named).is_some_and(is_short_of));
     let is_image = media_type
         .as_deref()
         .and_then(ContentType::parse)
         .is_some_and(|known| known.as_str().starts_with("image/"));
     Recognised { dimensions: is_image.then(|| dimensions(head)).flatten(), media_type }
+}
+
+/// `infer` is content with a part of these signatures, which may stand in a script as well: `<script>WEBP`, `<!--ftypisom`.
+fn begins_as(head: &[u8], known: ContentType) -> bool {
+    match known {
+        ContentType::Gif => head.starts_with(b"GIF87a") || head.starts_with(b"GIF89a"),
+        ContentType::Jpeg => head.starts_with(b"\xff\xd8\xff"),
+        ContentType::Png => head.starts_with(b"\x89PNG\r\n\x1a\n"),
+        ContentType::Webp => head.starts_with(b"RIFF"),
+        // The size of its first box, of four bytes: a few dozen.
+        ContentType::Mp4 => head.starts_with(&[0, 0]),
+        ContentType::Webm => head.starts_with(b"\x1a\x45\xdf\xa3"),
+    }
 }
 
 fn dimensions(head: &[u8]) -> Option<Dimensions> {
@@ -58,12 +73,17 @@ mod tests {
 
     #[test]
     fn what_could_run_is_none_of_the_types_that_are_taken() {
-        let scripts: [&[u8]; 7] = [
+        let scripts: [&[u8]; 12] = [
             b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>",
             b"<?xml version=\"1.0\"?><svg/>",
             b"<!DOCTYPE html><script>alert(1)</script>",
             b"  <html>",
             b"%PDF-1.7",
+            b"<script>WEBP=1;alert(1)</script>",
+            b"<svg a='WEBP' onload='alert(1)' xmlns='http://www.w3.org/2000/svg'/>",
+            b"<!--ftypisom--><script>alert(1)</script>",
+            b"GIF='';alert(1)",
+            b"\x89PNG<script>alert(1)</script>",
             b"PK\x03\x04",
             b"",
         ];

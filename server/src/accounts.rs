@@ -1,7 +1,7 @@
 //! Users, API keys, and the keys of access tokens and links, by an operator's hand.
 
 use crate::config::Config;
-use crate::serve::{LINK_KEYS, commands};
+use crate::serve::commands;
 use anyhow::{Context as _, bail, ensure};
 use commands::{Context, NewApiKey, NewUser, Password};
 use domain::EmailAddress;
@@ -127,10 +127,7 @@ fn parse_scopes(words: &[String]) -> anyhow::Result<Vec<Scope>> {
 pub async fn rotate(config: Config, links: bool) -> anyhow::Result<()> {
     let store = commands(&config).await?.store;
     let (purpose, when) = match links {
-        true => (
-            LINK_KEYS,
-            "once processes were started anew: first those that answer REST, then those that send",
-        ),
+        true => (api::LINK_KEYS, "once those processes were started anew that send"),
         false => (api::ACCESS_KEYS, "a minute from now"),
     };
     let kid = service_keys::rotate(&store.pool, &store.master, purpose).await?;

@@ -264,7 +264,8 @@ impl Config {
         ensure!((1..=500).contains(&send.page_size), "send.page_size must be 1 to 500");
         ensure!((1..=500).contains(&send.chunk_max), "send.chunk_max must be 1 to 500");
         ensure!((1..=64).contains(&send.dispatches_at_once), "send.dispatches_at_once must be 1 to 64");
-        ensure!((100..=60_000).contains(&send.window_ms), "send.window_ms must be 100 to 60000");
+        // An opt-out waits for it and the margin, and has the time of a request.
+        ensure!((100..=15_000).contains(&send.window_ms), "send.window_ms must be 100 to 15000");
         ensure!((50..=10_000).contains(&send.margin_ms), "send.margin_ms must be 50 to 10000");
         ensure!(self.database.max_connections >= 4, "database.max_connections must be at least 4");
         ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");

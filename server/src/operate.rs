@@ -55,8 +55,7 @@ pub enum Keys {
     },
     /// Make a new key for access tokens. It signs a minute from now; the old one verifies until its last token is over.
     Rotate {
-        /// For the links of mails instead. Processes take it up when they start anew: first those that answer REST, then those
-        /// that send. Links from before work on.
+        /// For the links of mails instead. Processes that send take it up when they start anew. Links from before work on.
         #[arg(long)]
         links: bool,
     },

@@ -8,9 +8,9 @@ use clap::ValueEnum;
 use commands::{Commands, MailerNames};
 use eventstore::Store;
 use eventstore::sequencer::Sequencer;
-use eventstore::service_keys::{self, ServiceKey};
+use eventstore::service_keys;
 use kafka::{Carrier, Relay, Topics};
-use mail::{LinkKey, LinkKeys, Links};
+use mail::{LinkKeys, Links};
 use media::Files;
 use projections::Embedded;
 use sqlx::postgres::PgConnectOptions;
@@ -31,7 +31,6 @@ use workers::sender::{Mailers, Sender, SenderSettings};
 const OTHER_FILES: usize = 1_024;
 /// For Postgres to say what is wrong.
 const TELLING: Duration = Duration::from_secs(2);
-pub const LINK_KEYS: &str = "preference";
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
@@ -97,7 +96,7 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let roles = chosen_roles(args.roles, topics.is_some())?;
     let commands = commands(&config).await?;
     require_schema(&commands.store.pool).await?;
-    let keys = Arc::new(link_keys(&commands.store).await?);
+    let keys = Arc::new(api::load_link_keys(&commands.store.pool, &commands.store.master).await?);
     let mut running = Running::default();
     let Ends { claims, answers, base } = running.ends.clone();
     if let Some(listen) = config.metrics.listen()? {
@@ -210,12 +209,6 @@ pub async fn require_schema(pool: &PgPool) -> anyhow::Result<()> {
         "the database's schema is older than this binary: run `postledger migrate`"
     );
     Ok(())
-}
-
-async fn link_keys(store: &Store) -> anyhow::Result<LinkKeys> {
-    let keys = service_keys::load(&store.pool, &store.master, LINK_KEYS).await?;
-    let key = |key: ServiceKey| LinkKey { kid: key.kid, secret: *key.secret };
-    Ok(LinkKeys::new(keys.into_iter().map(key).collect())?)
 }
 
 fn mailers(config: &Config, running: &mut Running) -> anyhow::Result<Mailers> {

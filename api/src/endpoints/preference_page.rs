@@ -2,7 +2,7 @@
 
 use crate::access::{Access, Kind, Routes, query_token};
 use crate::context;
-use crate::endpoints::preferences::{GROUPS_MAX, Loaded};
+use crate::endpoints::preferences::Loaded;
 use crate::endpoints::unsubscribe::opt_out;
 use crate::pages::{self, Choice, GroupChoice, Words};
 use crate::problem::{ApiError, Problem};
@@ -87,7 +87,7 @@ enum Action {
     /// What the link is for.
     Leave,
     LeaveAll,
-    /// Each group that was shown, and whether it was ticked.
+    /// The groups that the page's boxes leave, and those that they join.
     Save(Vec<(GroupId, bool)>),
     /// Takes back what the link opted out of.
     Return,
@@ -106,13 +106,16 @@ impl Action {
     }
 }
 
+/// A box that is ticked as it was shown says nothing: whoever left the group since, in another window or by one click, stays out.
 fn ticked(fields: &[(String, String)]) -> Vec<(GroupId, bool)> {
     let named = |wanted: &str| -> HashSet<Uuid> {
-        let values = fields.iter().filter(|(name, _)| name == wanted).take(GROUPS_MAX);
+        let values = fields.iter().filter(|(name, _)| name == wanted);
         values.filter_map(|(_, value)| value.parse().ok()).collect()
     };
-    let ticked = named("group");
-    named("shown").into_iter().map(|group| (group, ticked.contains(&group))).collect()
+    let (ticked, had) = (named("group"), named("had"));
+    let shown = named("shown").into_iter().chain(had.iter().copied());
+    let chosen = shown.map(|group| (group, ticked.contains(&group)));
+    chosen.filter(|(group, on)| !(*on && had.contains(group))).collect()
 }
 
 /// A form that is not one click's. It has to come from our own page, and leads back to it.
@@ -165,18 +168,18 @@ async fn choose(
     loaded: &Loaded,
     action: Action,
 ) -> Result<(Done, &'static str), ApiError> {
-    let out_of_everything = loaded.subscriber.global_opt_out;
     let is_known = |group: &GroupId| loaded.groups.contains_key(group);
+    // Whoever opts out of everything meanwhile stays so.
     let (global_opt_out, groups, said) = match action {
-        // Whoever opted out of everything meanwhile stays so.
         Action::Save(groups) => {
             let groups = groups.into_iter().filter(|(group, _)| is_known(group)).collect();
-            (out_of_everything, groups, "&said=saved")
+            (None, groups, "&said=saved")
         }
         // One step back: what was opted out of last stands in front.
+        _ if loaded.subscriber.global_opt_out => (Some(false), Vec::new(), "&said=returned"),
         _ => {
-            let group = reader.claims.group.filter(|group| !out_of_everything && is_known(group));
-            (false, group.map(|group| (group, true)).into_iter().collect(), "&said=returned")
+            let group = reader.claims.group.filter(is_known);
+            (None, group.map(|group| (group, true)).into_iter().collect(), "&said=returned")
         }
     };
     let wanted =

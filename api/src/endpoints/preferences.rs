@@ -191,7 +191,8 @@ async fn put(
         return Err(too_old());
     }
     let (global_opt_out, groups) = call.body.check(&loaded.groups)?;
-    let wanted = Preferences { subscriber, global_opt_out, groups, origin: reader.origin };
+    let wanted =
+        Preferences { subscriber, global_opt_out: Some(global_opt_out), groups, origin: reader.origin };
     // Not `once`: a repeat waits as the first call did.
     Ok(respond::no_content(&app.commands.set_preferences(&call.context, wanted).await?))
 }

@@ -110,7 +110,7 @@ fn preferences_url(app: &App, link: &SubscriptionLink) -> Result<String, ApiErro
         dispatch: None,
         issued_at: clock::now().timestamp(),
     };
-    let token = app.link_keys.sign_preference(&claims).map_err(|_| ApiError::Internal)?;
+    let token = app.link_keys.sign(&claims).map_err(|_| ApiError::Internal)?;
     Ok(app.links.preferences_url(&token))
 }
 

@@ -3,6 +3,7 @@
 use crate::support::{Answer, TestApp};
 use serde_json::json;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 const FORM: &str = "List-Unsubscribe=One-Click";
@@ -53,6 +54,56 @@ async fn one_click_opts_out_of_the_links_group_in_both_encodings(pool: PgPool) {
             [("one_click".to_owned(), json!({ "groups": [a] }).to_string().replace(':', ": "))]
         );
     }
+}
+
+/// Who leaves two groups at once leaves both, and a button that is pressed twice is answered twice.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn clicks_at_once_all_count(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (a, b) = (app.group("A").await, app.group("B").await);
+    let reader = app.subscriber("reader@example.com", &[a, b]).await;
+    let mut gate = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM gates FOR UPDATE").execute(&mut *gate).await.unwrap();
+    let clicks = [a, b, a].map(|group| {
+        let call = app.post(&format!("/emails/unsubscribe?token={}", app.token(reader, Some(group))));
+        tokio::spawn(async move { call.anonymous().form(FORM).send().await })
+    });
+    app.blocked(3).await;
+    gate.rollback().await.unwrap();
+    for click in clicks {
+        click.await.unwrap().ok(200);
+    }
+    assert_eq!(channels(&app, reader).await.len(), 2);
+    let shown = app.get("/preferences").bearer(&app.token(reader, None)).send().await.ok(200).json();
+    assert!(shown["groups"].as_array().unwrap().iter().all(|group| group["subscribed"] == false), "{shown}");
+}
+
+/// Who tidies up leaves two dozen at once, by two processes with four connections for opt-outs each.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn however_many_clicks_come_at_once_none_is_lost(pool: PgPool) {
+    let few = PgPoolOptions::new().max_connections(8);
+    let few = few.connect_with((*pool.connect_options()).clone()).await.unwrap();
+    let app = TestApp::over(pool, few, |_| {}).await;
+    let mut groups = Vec::new();
+    for number in 0..24 {
+        groups.push(app.group(&format!("Letter {number}")).await);
+    }
+    let reader = app.subscriber("reader@example.com", &groups).await;
+    let mut gate = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM gates FOR UPDATE").execute(&mut *gate).await.unwrap();
+    let clicks: Vec<_> = groups
+        .iter()
+        .map(|group| {
+            let call = app.post(&format!("/emails/unsubscribe?token={}", app.token(reader, Some(*group))));
+            tokio::spawn(async move { call.anonymous().form(FORM).send().await })
+        })
+        .collect();
+    app.blocked(8).await;
+    gate.rollback().await.unwrap();
+    for click in clicks {
+        click.await.unwrap().ok(200);
+    }
+    assert_eq!(channels(&app, reader).await.len(), 24);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

@@ -112,6 +112,81 @@ async fn a_reader_chooses_among_their_groups(pool: PgPool) {
     assert!(page.text().contains("any mail from this sender any more") && boxes(&page).is_empty());
 }
 
+/// The form of the page's boxes as a browser sends it, each as it was shown but those of `unticked`.
+fn form(page: &Answer, unticked: &[Uuid]) -> String {
+    let inputs = page.text().split("<input ").skip(1).filter_map(|rest| rest.split('>').next());
+    let attribute = |input: &str, name: &str| {
+        let (_, rest) = input.split_once(&format!("{name}=\""))?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    let sent = inputs.filter_map(|input| {
+        let (name, value) = (attribute(input, "name")?, attribute(input, "value")?);
+        let is_off = !input.contains(" checked") || unticked.iter().any(|group| value == group.to_string());
+        (!input.contains("checkbox") || !is_off).then(|| format!("&{name}={value}"))
+    });
+    format!("action=save{}", sent.collect::<String>())
+}
+
+/// Two windows, or a page and the mail program's button.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_page_that_stood_open_brings_nothing_back(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let groups @ [a, b] = [app.group("A letter").await, app.group("B letter").await];
+    let reader = app.subscriber("reader@example.com", &groups).await;
+    let path = format!("/emails/unsubscribe?token={}", app.token(reader, Some(b)));
+    let open = app.get(&path).anonymous().send().await.ok(200);
+    app.post(&path).anonymous().form("List-Unsubscribe=One-Click").send().await.ok(200);
+    press(&app, &path, &form(&open, &[a])).await.ok(303);
+    let shown = boxes(&app.get(&path).anonymous().send().await.ok(200));
+    assert_eq!(shown, [("A letter".to_owned(), false), ("B letter".to_owned(), false)]);
+}
+
+/// Nor does one that is under way.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_choice_overtakes_no_opt_out_of_everything(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let groups @ [a, b] = [app.group("A letter").await, app.group("B letter").await];
+    let reader = app.subscriber("reader@example.com", &groups).await;
+    let token = app.token(reader, Some(a));
+    let path = format!("/emails/unsubscribe?token={token}");
+    let pressed = |form: &str| {
+        let call = app.post(&path).anonymous().header("origin", ORIGIN).form(form);
+        tokio::spawn(async move { call.send().await.ok(303) })
+    };
+    let mut gate = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM gates FOR UPDATE").execute(&mut *gate).await.unwrap();
+    let left = pressed("action=leave_all");
+    app.blocked(1).await;
+    let saved = pressed(&format!("action=save&had={a}&had={b}&group={a}"));
+    app.blocked(2).await;
+    gate.rollback().await.unwrap();
+    left.await.unwrap();
+    saved.await.unwrap();
+    let shown = app.get("/preferences").bearer(&token).send().await.ok(200).json();
+    assert_eq!(shown["global_opt_out"], true, "{shown}");
+}
+
+/// Each of them, however many there are.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_reader_of_many_groups_leaves_any_of_them(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let mut groups = Vec::new();
+    for number in 0..150 {
+        groups.push(app.group(&format!("Letter {number:03}")).await);
+    }
+    let reader = app.subscriber("reader@example.com", &groups[..100]).await;
+    for group in &groups[100..] {
+        let member = json!({ "subscriber_id": reader });
+        app.post(&format!("/groups/{group}/members")).json(member).send().await.ok(204);
+    }
+    let path = format!("/emails/unsubscribe?token={}", app.token(reader, None));
+    let open = app.get(&path).anonymous().send().await.ok(200);
+    press(&app, &path, &form(&open, &groups[149..])).await.ok(303);
+    let shown = boxes(&app.get(&path).anonymous().send().await.ok(200));
+    let left: Vec<&str> = shown.iter().filter(|(_, on)| !on).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(left, ["Letter 149"]);
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_link_to_what_a_reader_gets_shows_it(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;

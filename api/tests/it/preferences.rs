@@ -1,8 +1,8 @@
 //! What readers see and decide by a link's token.
 
-use crate::support::TestApp;
-use eventstore::clock;
-use mail::links::PreferenceClaims;
+use crate::support::{ORIGIN, TestApp, until};
+use eventstore::{clock, service_keys};
+use mail::links::{LinkKey, LinkKeys, PreferenceClaims};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -142,6 +142,30 @@ async fn tampered_and_foreign_tokens_open_nothing(pool: PgPool) {
     assert_eq!(app.events().await, events);
 }
 
+/// A sender that was started anew signs by a key that this process did not know at its start.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_link_by_a_key_that_was_made_since_opens(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (subscriber, [a, _]) = reader(&app).await;
+    let master = &app.commands.store.master;
+    let claims =
+        PreferenceClaims { subscriber, campaign: None, group: Some(a), dispatch: None, issued_at: 0 };
+    let click = |token: String| {
+        let call = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
+        call.form("List-Unsubscribe=One-Click").send()
+    };
+    let made = api::load_link_keys(&app.pool, master).await.unwrap();
+    click(made.sign_preference(&claims).unwrap()).await.ok(200);
+    service_keys::rotate(&app.pool, master, api::LINK_KEYS).await.unwrap();
+    let made = api::load_link_keys(&app.pool, master).await.unwrap();
+    let token = made.sign_preference(&claims).unwrap();
+    until("the newest key is known", || async { click(token.clone()).await.status == 200 }).await;
+    for kid in ["preference-2", "preference-3"] {
+        let forged = LinkKeys::new(vec![LinkKey { kid: kid.into(), secret: [1; 32] }]).unwrap();
+        click(forged.sign_preference(&claims).unwrap()).await.ok(401);
+    }
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn preferences_are_set(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
@@ -173,6 +197,36 @@ async fn preferences_are_set(pool: PgPool) {
     put(json!({ "global_opt_out": false, "groups": [{ "group_id": b }] }))
         .await
         .invalid(&["groups[0].subscribed"]);
+}
+
+/// Whoever has a link can press its buttons for ever, and all that comes of it is read for each mail to its reader.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn opting_in_again_and_again_comes_to_an_end(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, _]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let out_of_everything =
+        |out: bool| app.put("/preferences").bearer(&token).json(json!({ "global_opt_out": out })).send();
+    for _ in 0..50 {
+        out_of_everything(true).await.ok(204);
+        out_of_everything(false).await.ok(204);
+    }
+    out_of_everything(true).await.ok(204);
+    let refused = out_of_everything(false).await;
+    assert_eq!(refused.header("retry-after"), "3600");
+    refused.problem(429);
+    let page = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
+    let page = page.header("origin", ORIGIN).form("action=return").send().await.ok(429);
+    assert!(page.text().contains("That did not work."));
+    // Leaving goes on, and tomorrow is another day.
+    app.post("/emails/unsubscribe").bearer(&token).json(json!({ "groups": [a] })).send().await.ok(204);
+    out_of_everything(true).await.ok(204);
+    let mut past = app.pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *past).await.unwrap();
+    let earlier = "UPDATE events SET recorded_at = recorded_at - interval '1 day'";
+    sqlx::query(earlier).execute(&mut *past).await.unwrap();
+    past.commit().await.unwrap();
+    out_of_everything(false).await.ok(204);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

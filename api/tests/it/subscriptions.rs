@@ -97,6 +97,20 @@ async fn who_confirms_is_subscribed_and_nobody_before(pool: PgPool) {
     assert_eq!(app.events().await, events, "pressed once more");
 }
 
+/// Its page would lead to the preferences of the address that they have now.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_used_link_to_an_address_that_was_left_opens_nothing(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let group = app.group("Tea letter").await;
+    let link = link(&app, ANA, &[group]).await;
+    press(&app, &link).await.ok(303);
+    let (ana, ..) = reader(&app, ANA).await;
+    let moved = json!({ "email": "ana@example.org" });
+    app.patch(&format!("/subscribers/{ana}")).json(moved).send().await.ok(200);
+    let shown = page(&app, &link).await.ok(401);
+    assert!(!shown.text().contains("/emails/unsubscribe") && !shown.text().contains("@example"));
+}
+
 /// The gate names the confirmation, and not the request, as the consent that allows a mail.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn the_confirmation_is_the_proof_of_consent(pool: PgPool) {
@@ -181,6 +195,7 @@ async fn a_mailbox_is_not_filled(pool: PgPool) {
         assert_eq!(mails().await, expected, "five a day");
     }
     request(&app, "ANA@Example.com", &[group]).await.ok(202);
+    request(&app, "ana+tea@example.com", &[group]).await.ok(202);
     assert_eq!(mails().await, 5, "however the address is written");
     request(&app, "bob@example.com", &[group]).await.ok(202);
     assert_eq!(mails().await, 6);
@@ -287,6 +302,26 @@ async fn who_was_erased_comes_back_as_somebody_new(pool: PgPool) {
     // A known address is not taken over: not by the staff, nor by a request.
     let new = json!({ "email": ANA, "groups": [group], "consent": { "source": "staff" } });
     app.post("/subscribers").json(new).send().await.problem(409);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_comes_back_may_press_twice(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("Tea letter").await;
+    let erased = app.subscriber(ANA, &[group]).await;
+    erase(&app, erased).await;
+    let link = link(&app, ANA, &[group]).await;
+    let mut gate = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM gates FOR UPDATE").execute(&mut *gate).await.unwrap();
+    let presses = [(); 2].map(|()| {
+        let call = app.post(&link).anonymous().header("origin", ORIGIN).form("");
+        tokio::spawn(async move { call.send().await })
+    });
+    app.blocked(2).await;
+    gate.rollback().await.unwrap();
+    for press in presses {
+        press.await.unwrap().ok(303);
+    }
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

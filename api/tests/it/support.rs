@@ -172,6 +172,16 @@ impl TestApp {
         .await;
     }
 
+    /// Waits until so many sessions, or more, wait for a lock.
+    pub async fn blocked(&self, count: i64) {
+        let blocked = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0";
+        until("sessions wait for a lock", || async {
+            sqlx::query_scalar::<_, i64>(blocked).fetch_one(&self.pool).await.unwrap() >= count
+        })
+        .await;
+    }
+
     /// The token of a link in a mail to this reader.
     pub fn token(&self, subscriber: Uuid, group: Option<Uuid>) -> String {
         self.token_of(PreferenceClaims {

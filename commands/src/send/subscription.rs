@@ -23,6 +23,8 @@ struct Owner {
     subscriber_id: SubscriberId,
     is_left: bool,
     is_erased: bool,
+    /// When the mail was asked for already.
+    erased_since: bool,
 }
 
 /// Whom the request is recorded of.
@@ -49,7 +51,7 @@ impl Commands {
         let refusal = |reason: &str| vec![Refusal { index: ONLY, reason: reason.into() }];
         match made {
             Err(reason) => rejected = refusal(reason),
-            Ok((request, token)) => match find_person(&mut tx, request.address_hash).await? {
+            Ok((request, token)) => match find_person(&mut tx, lease, request.address_hash).await? {
                 Err(reason) => suppressed = refusal(reason),
                 Ok((id, person)) => {
                     match self.note_request(&mut tx, id, person, request).await {
@@ -104,6 +106,7 @@ impl Commands {
 /// Locks in one statement and looks in the next: a statement's snapshot is older than the lock that it waited for.
 async fn find_person(
     tx: &mut PgConnection,
+    mail: Lease,
     address: AddressHash,
 ) -> Result<Result<(SubscriberId, Person), &'static str>, CommandError> {
     sqlx::query("SELECT FROM gates WHERE address_hash = $1 FOR NO KEY UPDATE")
@@ -111,15 +114,20 @@ async fn find_person(
         .execute(&mut *tx)
         .await?;
     let owner: Option<Owner> = sqlx::query_as(
-        "SELECT subscriber_id, is_left, EXISTS (
-             SELECT FROM subject_keys k WHERE k.subject_id = g.subscriber_id AND k.destroyed_at IS NOT NULL) AS is_erased
-         FROM gates g WHERE address_hash = $1",
+        "SELECT g.subscriber_id, g.is_left, k.destroyed_at IS NOT NULL AS is_erased,
+             coalesce(k.destroyed_at > r.requested_at, false) AS erased_since
+         FROM gates g LEFT JOIN subscription_requests r ON r.dispatch_id = $2
+             LEFT JOIN subject_keys k ON k.subject_id = g.subscriber_id
+         WHERE g.address_hash = $1",
     )
     .bind(address.0.as_slice())
+    .bind(mail.dispatch_id)
     .fetch_optional(&mut *tx)
     .await?;
     let id = match owner {
         None => return Ok(Ok((ids::new_id(), Person::New))),
+        // What was asked before it ends with it.
+        Some(Owner { erased_since: true, .. }) => return Ok(Err("erased")),
         Some(Owner { is_erased: true, .. }) => return Ok(Ok((ids::new_id(), Person::Erased))),
         Some(Owner { is_left: true, .. }) => return Ok(Err("address_left")),
         Some(Owner { subscriber_id, .. }) => subscriber_id,

@@ -201,8 +201,13 @@ impl Subscriber {
             SubscriberCommand::JoinGroup { group_id, consent } => self.join(group_id, consent),
             SubscriberCommand::LeaveGroup { group_id } => Ok(self.leave(group_id)),
             SubscriberCommand::OptOut { scope, channel, origin } => Ok(self.opt_out(scope, channel, origin)),
-            SubscriberCommand::SetPreferences { global_opt_out, groups, origin } => {
-                Ok(self.set_preferences(global_opt_out, groups, origin))
+            SubscriberCommand::SetPreferences { global_opt_out, groups, origin, may_opt_in } => {
+                let events = self.set_preferences(global_opt_out, groups, origin);
+                let opts_in = |event: &SubscriberEvent| matches!(event, SubscriberEvent::OptedIn { .. });
+                match !may_opt_in && events.iter().any(opts_in) {
+                    true => Err(SubscriberError::TooOften),
+                    false => Ok(events),
+                }
             }
             SubscriberCommand::Erase => {
                 let mut events = self.opt_out(Scope::Global, Channel::Admin, Origin::default());
@@ -291,7 +296,7 @@ impl Subscriber {
 
     fn set_preferences(
         &self,
-        global_opt_out: bool,
+        global_opt_out: Option<bool>,
         groups: Vec<(GroupId, bool)>,
         origin: Origin,
     ) -> Vec<SubscriberEvent> {
@@ -300,10 +305,10 @@ impl Subscriber {
         let on: Vec<_> =
             wanted.iter().filter(|(g, on)| **on && !self.has_consent(**g)).map(|(g, _)| *g).collect();
         let mut events = self.opt_out(Scope::Groups(off), Channel::PreferencePage, origin.clone());
-        if global_opt_out {
+        if global_opt_out == Some(true) {
             events.extend(self.opt_out(Scope::Global, Channel::PreferencePage, origin.clone()));
         }
-        let ended_global = self.global_opt_out && !global_opt_out;
+        let ended_global = self.global_opt_out && global_opt_out == Some(false);
         if ended_global || !on.is_empty() {
             let kept = |group: &GroupId| self.has_consent(*group) && wanted.get(group) != Some(&false);
             let restored =
@@ -359,8 +364,8 @@ fn refuse_after_erasure(command: &SubscriberCommand) -> Result<(), SubscriberErr
         SubscriberCommand::OptOut { .. }
         | SubscriberCommand::LeaveGroup { .. }
         | SubscriberCommand::Erase => Ok(()),
-        SubscriberCommand::SetPreferences { global_opt_out: true, groups, .. }
-            if groups.iter().all(|(_, wanted)| !wanted) =>
+        SubscriberCommand::SetPreferences { global_opt_out, groups, .. }
+            if *global_opt_out != Some(false) && groups.iter().all(|(_, wanted)| !wanted) =>
         {
             Ok(())
         }

@@ -25,11 +25,13 @@ pub enum SubscriberCommand {
         channel: Channel,
         origin: Origin,
     },
-    /// The person's own choice, whole: what it names is set, other groups stay as they are.
+    /// The person's own choice: what it names is set, all else stays as it is.
     SetPreferences {
-        global_opt_out: bool,
+        global_opt_out: Option<bool>,
         groups: Vec<(GroupId, bool)>,
         origin: Origin,
+        /// False: they did too often lately.
+        may_opt_in: bool,
     },
     /// Opts out of everything first.
     Erase,
@@ -65,6 +67,8 @@ pub enum SubscriberError {
     OptedOut,
     #[error("the subscriber was erased")]
     Erased,
+    #[error("they opted in too often lately; opting out is always possible")]
+    TooOften,
     #[error("nothing was requested that could be confirmed, or it was taken back since")]
     NotRequested,
 }

@@ -96,9 +96,10 @@ fn an_opt_out_of_a_group_never_joined_holds() {
 #[test]
 fn ending_a_global_opt_out_names_what_is_in_force_again() {
     let choose = SubscriberCommand::SetPreferences {
-        global_opt_out: false,
+        global_opt_out: Some(false),
         groups: vec![(OFFERS, true)],
         origin: Origin::default(),
+        may_opt_in: true,
     };
     let event = SubscriberEvent::OptedIn {
         ended_global: true,
@@ -113,11 +114,33 @@ fn ending_a_global_opt_out_names_what_is_in_force_again() {
 #[test]
 fn preferences_that_hold_already_append_nothing() {
     let choose = SubscriberCommand::SetPreferences {
-        global_opt_out: false,
+        global_opt_out: Some(false),
         groups: vec![(NEWS, true)],
         origin: Origin::default(),
+        may_opt_in: false,
     };
     Scenario::with(()).given(vec![added()]).when(choose).then_expect_events(vec![]);
+}
+
+#[test]
+fn who_opted_in_too_often_can_only_opt_out() {
+    let set = |global_opt_out, on| SubscriberCommand::SetPreferences {
+        global_opt_out,
+        groups: vec![(NEWS, on)],
+        origin: Origin::default(),
+        may_opt_in: false,
+    };
+    let left = [opted_out(Scope::Groups(vec![NEWS])), opted_out(Scope::Global)];
+    for (event, choice) in left.into_iter().zip([set(None, true), set(Some(false), false)]) {
+        let scenario = Scenario::with(()).given(vec![added(), event]).when(choice);
+        scenario.then_expect_error(SubscriberError::TooOften);
+    }
+    let events = [Scope::Groups(vec![NEWS]), Scope::Global].map(|scope| SubscriberEvent::OptedOut {
+        scope,
+        channel: Channel::PreferencePage,
+        origin: Origin::default(),
+    });
+    Scenario::with(()).given(vec![added()]).when(set(Some(true), false)).then_expect_events(events.into());
 }
 
 fn folded(events: Vec<SubscriberEvent>) -> Subscriber {
@@ -162,6 +185,7 @@ fn nothing_happens_to_the_erased_any_more() {
         global_opt_out,
         groups: vec![(NEWS, on)],
         origin: Origin::default(),
+        may_opt_in: true,
     };
     let change = SubscriberCommand::Change {
         address: None,
@@ -174,10 +198,10 @@ fn nothing_happens_to_the_erased_any_more() {
     };
     let scope = Scope::Groups(vec![OFFERS]);
     let leave = SubscriberCommand::LeaveGroup { group_id: NEWS };
-    for held in [SubscriberCommand::Erase, opt_out(scope), leave, set(true, false)] {
+    for held in [SubscriberCommand::Erase, opt_out(scope), leave, set(Some(true), false), set(None, false)] {
         erased().when(held).then_expect_events(vec![]);
     }
-    for refused in [join(OFFERS), change, set(false, false), set(true, true)] {
+    for refused in [join(OFFERS), change, set(Some(false), false), set(Some(true), true), set(None, true)] {
         erased().when(refused).then_expect_error(SubscriberError::Erased);
     }
     erased().when(add()).then_expect_error(SubscriberError::Exists);
@@ -378,11 +402,12 @@ fn any_command() -> impl Strategy<Value = SubscriberCommand> {
             visit: Visit::default(),
         }),
         scope.prop_map(opt_out),
-        (any::<bool>(), group, any::<bool>()).prop_map(|(global_opt_out, group, on)| {
+        (any::<Option<bool>>(), group, any::<bool>()).prop_map(|(global_opt_out, group, on)| {
             SubscriberCommand::SetPreferences {
                 global_opt_out,
                 groups: vec![(group, on)],
                 origin: Origin::default(),
+                may_opt_in: true,
             }
         }),
     ]

@@ -64,6 +64,47 @@ async fn a_worker_that_stood_still_repeats_nobody_and_overtakes_no_opt_out() {
     assert!(report.unknown <= under_way.len() as u64, "{report:?}");
 }
 
+/// In the midst of an authorization it holds the gates of its readers, and its connection answers for as long as it is stopped.
+/// More of them leave at once than there are connections for opt-outs.
+#[tokio::test]
+async fn a_worker_that_stands_still_in_a_transaction_keeps_nobody_from_leaving() {
+    let mut stack = Stack::prepare(Settings::new()).await;
+    stack.serve("front", "api,sequencer,projector,scheduler,importer").await;
+    stack.serve("frozen", "sender").await;
+    stack.ready().await;
+    let api = stack.client();
+    let draft = scene::readers(&api, &Export::clean("reader", 8)).await;
+    let links = links(&stack, &api, &draft).await;
+    let leaving: Vec<Uuid> = links.keys().copied().take(6).collect();
+
+    let mut permits = stack.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE permits IN SHARE MODE").execute(&mut *permits).await.unwrap();
+    let campaign = api.launch(&draft).await;
+    sessions(&stack, "cardinality(pg_blocking_pids(pid)) > 0").await;
+    stack.process("frozen").signal("STOP");
+    permits.rollback().await.unwrap();
+    sessions(&stack, "state = 'idle in transaction'").await;
+    let all = opt_out(&api, &links, &leaving);
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("nobody waits for a stopped worker");
+
+    stack.process("frozen").signal("CONT");
+    let report = api.completes(campaign, WITHIN).await;
+    assert_eq!((report.accepted, report.suppressed), (2, 6), "{report:?}");
+}
+
+/// Waits until a process has a session like this.
+async fn sessions(stack: &Stack, like: &str) {
+    let found = format!(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name <> 'e2e' AND {like})"
+    );
+    eventually(like, WITHIN, async || {
+        let found: bool = sqlx::query_scalar(&found).fetch_one(stack.pool()).await.unwrap();
+        found.then_some(())
+    })
+    .await;
+}
+
 /// Each reader's own link, from an earlier campaign's mail to them.
 async fn links(stack: &Stack, api: &Client, draft: &Draft) -> HashMap<Uuid, String> {
     let campaign = api.launch(&Draft { mailer: Some("outbox"), ..draft.clone() }).await;

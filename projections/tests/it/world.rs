@@ -268,9 +268,10 @@ impl World {
                 SubscriberCommand::OptOut { scope, channel: Channel::OneClick, origin: self.origin() }
             }
             _ => SubscriberCommand::SetPreferences {
-                global_opt_out: self.dice.one_in(3),
+                global_opt_out: Some(self.dice.one_in(3)),
                 groups: groups.into_iter().map(|group| (group, self.dice.one_in(2))).collect(),
                 origin: self.origin(),
+                may_opt_in: true,
             },
         }
     }

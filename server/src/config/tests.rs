@@ -16,6 +16,7 @@ fn what_cannot_be_taken_is_named() {
         ("[sned]\nwindow_ms = 3", "sned"),
         ("[send]\nwindow_ms = \"soon\"", "window_ms"),
         ("[send]\nwindow_ms = 5", "send.window_ms"),
+        ("[send]\nwindow_ms = 30_000", "send.window_ms"),
         ("[send]\npage_size = 501", "send.page_size"),
         ("[send]\nmailer = \"smtp\"", "send.mailer"),
         ("[api]\nlisten = \"0.0.0.0:80\"", "api.insecure_http"),

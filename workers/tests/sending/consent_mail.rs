@@ -35,7 +35,7 @@ async fn opt_out(world: &World, subscriber: SubscriberId, scope: Scope, channel:
 async fn opt_in(world: &World, subscriber: SubscriberId) {
     let wanted = Preferences {
         subscriber,
-        global_opt_out: false,
+        global_opt_out: Some(false),
         groups: vec![(world.group, true)],
         origin: Origin::default(),
     };
@@ -132,6 +132,23 @@ async fn who_left_is_asked_and_who_called_it_spam_is_not(pool: PgPool) {
             _ => assert_eq!(end(&world).await, (State::Suppressed, Some("unwanted".into()))),
         }
     }
+    assert_eq!(mailer.taken().len(), 1);
+}
+
+/// A request that waited when its address was erased ends with it; one that comes later is its owner's way back.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_was_asked_before_an_erasure_is_not_sent_after_it(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    ask(&world, "reader0@example.com").await;
+    world.commands.erase_subscriber(&Context::system("test"), reader).await.unwrap();
+    send(&world, &sender).await;
+    assert_eq!(end(&world).await, (State::Suppressed, Some("erased".into())));
+    assert!(mailer.taken().is_empty());
+    ask(&world, "reader0@example.com").await;
+    send(&world, &sender).await;
     assert_eq!(mailer.taken().len(), 1);
 }
 

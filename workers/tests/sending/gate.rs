@@ -57,7 +57,7 @@ async fn an_opt_out_waits_for_an_open_permit(pool: PgPool) {
         waits(commands.opt_out(&by, opt_out_of(group, readers[1])), tries).await;
         let groups = vec![(group, false)];
         let origin = Origin::default();
-        let chosen = Preferences { subscriber: readers[2], global_opt_out: false, groups, origin };
+        let chosen = Preferences { subscriber: readers[2], global_opt_out: None, groups, origin };
         waits(commands.set_preferences(&by, chosen), tries).await;
     }
     drop(closed);
