@@ -117,7 +117,7 @@ impl Ordeal<'_> {
             blow.mend(stack).await;
         }
         for (blow, share) in spread(self.sending, 84, random) {
-            in_sending(stack, campaign, self.readers * share / 100, blow, random.within(0..150)).await;
+            in_sending(stack, campaign, self.readers * share / 100, blow, random).await;
             permits.extend(stack.trail().open_permits().await);
             blow.mend(stack).await;
         }
@@ -148,15 +148,20 @@ async fn in_freezing(stack: &mut Stack, campaign: Uuid, at: u64, blow: Blow<'_>)
     assert_eq!(status, "freezing", "it missed the freezing, {frozen} pages are done: make them smaller");
 }
 
-async fn in_sending(stack: &mut Stack, campaign: Uuid, at: u64, blow: Blow<'_>, later_ms: u64) {
+async fn in_sending(stack: &mut Stack, campaign: Uuid, at: u64, blow: Blow<'_>, random: &mut Random) {
     let trail = stack.trail();
     eventually(&format!("{at} are settled"), NEXT_WITHIN, async || {
         let (settled, status) = trail.settled(campaign).await;
         (status != "freezing" && settled as u64 >= at).then_some(())
     })
     .await;
-    // Anywhere between an authorization and its settlement: a moment by chance, not a wait for something.
-    tokio::time::sleep(Duration::from_millis(later_ms)).await;
+    // A moment by chance, not a wait for something: in the midst of a chunk, or between two.
+    tokio::time::sleep(Duration::from_millis(random.within(0..150))).await;
+    // The outbox is so fast that all blows could miss its chunks.
+    if random.once_in(2) {
+        let is_open = async || (!trail.open_permits().await.is_empty()).then_some(());
+        eventually("a chunk is under way", NEXT_WITHIN, is_open).await;
+    }
     blow.strike(stack).await;
     let (settled, status) = trail.settled(campaign).await;
     println!("{blow:?} in {status}, {settled} are settled");
