@@ -5,6 +5,7 @@ use crate::{LogEvent, StoreError, keys::KeyError};
 use cqrs_es::Aggregate;
 use domain::{Event, Personal, Sequence};
 use serde_json::Value;
+use std::fmt::Display;
 use uuid::Uuid;
 
 /// One event as it is inserted.
@@ -45,10 +46,16 @@ pub fn encode<E: Event>(
         .collect()
 }
 
+/// Older versions are upcast. One that this release does not know is an error, although it may look like one that it knows: what it
+/// has more may be the very thing that somebody opted out of.
 pub fn decode_stored<E: Event>(event_type: &str, version: &str, payload: &Value) -> Result<E, StoreError> {
     let upcast = E::upcast(event_type, version, payload);
-    E::deserialize(upcast.as_ref().unwrap_or(payload))
-        .map_err(|error| StoreError::Format(format!("{event_type} {version}: {error}")))
+    let error = |reason: &dyn Display| StoreError::Format(format!("{event_type} {version}: {reason}"));
+    let event = E::deserialize(upcast.as_ref().unwrap_or(payload)).map_err(|reason| error(&reason))?;
+    match upcast.is_some() || event.event_version() == version {
+        true => Ok(event),
+        false => Err(error(&"this release does not know the version")),
+    }
 }
 
 /// The event of aggregate `A` behind a log entry, whatever version it was stored in.

@@ -472,6 +472,13 @@ impl domain::Guarded for Probe {
 }
 
 #[test]
+fn a_version_of_another_release_is_not_taken_for_the_present_one() {
+    let newer = br#"{"ProbeMeasured":{"celsius":20,"place":"attic"}}"#;
+    let error = decode::<Probe>(&stored("probe", "ProbeMeasured", "2.0", newer)).unwrap_err();
+    assert!(error.to_string().contains("ProbeMeasured 2.0"), "{error}");
+}
+
+#[test]
 fn an_old_version_is_read_through_its_upcaster() {
     let old = std::fs::read(dir().join("ProbeMeasured@0.9.json")).unwrap();
     let event = decode::<Probe>(&stored("probe", "ProbeMeasured", "0.9", &old)).unwrap();
