@@ -229,6 +229,35 @@ async fn opting_in_again_and_again_comes_to_an_end(pool: PgPool) {
     out_of_everything(false).await.ok(204);
 }
 
+/// The first answer again says that they are out: that is made true, and nothing else of the first call is done again.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_repeated_key_opts_out_who_came_back_and_brings_nobody_back(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let (reader, [a, b]) = reader(&app).await;
+    let token = app.token(reader, Some(a));
+    let set = |key: &'static str, on: Uuid, off: Uuid| {
+        let groups =
+            json!([{ "group_id": on, "subscribed": true }, { "group_id": off, "subscribed": false }]);
+        let body = json!({ "groups": groups, "global_opt_out": false });
+        app.put("/preferences").bearer(&token).key(key).json(body).send()
+    };
+    let leave =
+        || app.post("/emails/unsubscribe").bearer(&token).key("leave").json(json!({ "groups": [a] })).send();
+    let subscribed = async || {
+        let shown = preferences(&app, &token).await;
+        [0, 1].map(|index| shown["groups"][index]["subscribed"].as_bool().unwrap())
+    };
+    leave().await.ok(204);
+    set("swap", a, b).await.ok(204);
+    assert_eq!(subscribed().await, [true, false]);
+    leave().await.ok(204);
+    assert_eq!(subscribed().await, [false, false]);
+    set("back", b, a).await.ok(204);
+    assert_eq!(subscribed().await, [false, true]);
+    set("swap", a, b).await.ok(204);
+    assert_eq!(subscribed().await, [false, false]);
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn an_old_link_only_opts_out(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
