@@ -8,7 +8,7 @@ use domain::subscriber::Subscriber;
 use domain::transactional::{OptOutMail, Transactional, TransactionalCommand};
 use domain::{DispatchId, Sequence, SubscriberId};
 use eventstore::sealing::SubjectKeys;
-use eventstore::{Append, Decided, Loaded, append, ids, load_many};
+use eventstore::{Append, Decided, Loaded, append, ids, load};
 use sqlx::types::Json;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const AFTER: Duration = Duration::from_secs(1);
 const HOURLY_MAX: i64 = 3;
 const DAILY_MAX: i64 = 10;
 const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(1);
-/// Notes that become mails in one transaction.
+/// Notes of one look.
 const AT_ONCE: i64 = 50;
 
 #[derive(sqlx::FromRow)]
@@ -49,10 +49,32 @@ impl Note {
 }
 
 impl Commands {
-    /// Queues the mails of some opt-outs, oldest first. False: none waits.
+    /// Queues the mails of some opt-outs, oldest first, each in a transaction of its own: one that cannot be made stands in nobody's
+    /// way, and fails the call only once the others are done. False: there was none to take.
     pub async fn queue_opt_out_mails(&self) -> Result<bool, CommandError> {
+        let waiting: Vec<(SubscriberId, i64)> = sqlx::query_as(
+            "SELECT subscriber_id, opt_out FROM opt_out_mails
+             WHERE done_at IS NULL AND opted_out_at < clock_timestamp() - make_interval(secs => $1)
+             ORDER BY opted_out_at LIMIT $2",
+        )
+        .bind(AFTER.as_secs_f64())
+        .bind(AT_ONCE)
+        .fetch_all(&self.store.pool)
+        .await?;
+        let (mut any, mut failed) = (false, None);
+        for (subscriber, opt_out) in waiting {
+            match self.queue_opt_out_mail(subscriber, opt_out).await {
+                Ok(taken) => any |= taken,
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(any), Err)
+    }
+
+    /// Beyond the limit of mails to one person there is none. False: another sender has the note.
+    async fn queue_opt_out_mail(&self, subscriber: SubscriberId, opt_out: i64) -> Result<bool, CommandError> {
         let mut tx = self.store.pool.begin().await?;
-        let notes: Vec<Note> = sqlx::query_as(
+        let note: Option<Note> = sqlx::query_as(
             "SELECT n.subscriber_id, n.opt_out, n.scope, n.opted_out_at, c.hourly, c.daily
              FROM opt_out_mails n CROSS JOIN LATERAL (
                  SELECT count(*) FILTER (WHERE o.opted_out_at > n.opted_out_at - interval '1 hour') AS hourly,
@@ -60,34 +82,21 @@ impl Commands {
                  FROM opt_out_mails o
                  WHERE o.subscriber_id = n.subscriber_id AND o.opt_out <= n.opt_out
                    AND o.opted_out_at > n.opted_out_at - interval '1 day') c
-             WHERE n.done_at IS NULL AND n.opted_out_at < clock_timestamp() - make_interval(secs => $1)
-             ORDER BY n.opted_out_at LIMIT $2 FOR UPDATE OF n SKIP LOCKED",
+             WHERE (n.subscriber_id, n.opt_out) = ($1, $2) AND n.done_at IS NULL FOR UPDATE OF n SKIP LOCKED",
         )
-        .bind(AFTER.as_secs_f64())
-        .bind(AT_ONCE)
-        .fetch_all(&mut *tx)
+        .bind(subscriber)
+        .bind(opt_out)
+        .fetch_optional(&mut *tx)
         .await?;
-        if notes.is_empty() {
-            return Ok(false);
+        let Some(note) = note else { return Ok(false) };
+        if note.may_go() {
+            let person = load::<Subscriber>(&mut *tx, subscriber).await?.aggregate;
+            let mail = self.opt_out_mail(&note, &person).await?;
+            append(&mut tx, mail.into_iter().collect(), &Context::system("sender").metadata()).await?;
         }
-        let ids: Vec<SubscriberId> = notes.iter().map(|note| note.subscriber_id).collect();
-        let people = load_many::<Subscriber>(&mut *tx, &ids).await?;
-        let mut appends = Vec::with_capacity(notes.len());
-        for note in notes.iter().filter(|note| note.may_go()) {
-            if let Some(person) = people.get(&note.subscriber_id) {
-                appends.extend(self.opt_out_mail(note, &person.aggregate).await?);
-            }
-        }
-        append(&mut tx, appends, &Context::system("sender").metadata()).await?;
-        sqlx::query(
-            "UPDATE opt_out_mails n SET done_at = clock_timestamp()
-             FROM unnest($1::uuid[], $2::bigint[]) AS done (subscriber_id, opt_out)
-             WHERE (n.subscriber_id, n.opt_out) = (done.subscriber_id, done.opt_out)",
-        )
-        .bind(ids)
-        .bind(notes.iter().map(|note| note.opt_out).collect::<Vec<_>>())
-        .execute(&mut *tx)
-        .await?;
+        let done =
+            "UPDATE opt_out_mails SET done_at = clock_timestamp() WHERE (subscriber_id, opt_out) = ($1, $2)";
+        sqlx::query(done).bind(subscriber).bind(opt_out).execute(&mut *tx).await?;
         tx.commit().await?;
         self.store.appended.notify_one();
         Ok(true)

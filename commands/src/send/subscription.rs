@@ -25,6 +25,7 @@ struct Owner {
     is_erased: bool,
     /// When the mail was asked for already.
     erased_since: bool,
+    opted_out_since: bool,
 }
 
 /// Whom the request is recorded of.
@@ -115,7 +116,10 @@ async fn find_person(
         .await?;
     let owner: Option<Owner> = sqlx::query_as(
         "SELECT g.subscriber_id, g.is_left, k.destroyed_at IS NOT NULL AS is_erased,
-             coalesce(k.destroyed_at > r.requested_at, false) AS erased_since
+             coalesce(k.destroyed_at > r.requested_at, false) AS erased_since,
+             EXISTS (SELECT FROM events e
+                 WHERE e.aggregate_type = 'subscriber' AND e.aggregate_id = g.subscriber_id::text
+                     AND e.event_type = 'SubscriberOptedOut' AND e.recorded_at > r.requested_at) AS opted_out_since
          FROM gates g LEFT JOIN subscription_requests r ON r.dispatch_id = $2
              LEFT JOIN subject_keys k ON k.subject_id = g.subscriber_id
          WHERE g.address_hash = $1",
@@ -130,6 +134,8 @@ async fn find_person(
         Some(Owner { erased_since: true, .. }) => return Ok(Err("erased")),
         Some(Owner { is_erased: true, .. }) => return Ok(Ok((ids::new_id(), Person::Erased))),
         Some(Owner { is_left: true, .. }) => return Ok(Err("address_left")),
+        // An opt-out takes back what was asked before it, and whoever wants it all the same asks once more.
+        Some(Owner { opted_out_since: true, .. }) => return Ok(Err("opted_out")),
         Some(Owner { subscriber_id, .. }) => subscriber_id,
     };
     let loaded = load::<Subscriber>(tx, id).await?;

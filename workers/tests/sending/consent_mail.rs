@@ -10,7 +10,7 @@ use domain::visit::Visit;
 use mail::links::{LinkKey, LinkKeys};
 use sqlx::PgPool;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use uuid::Uuid;
 use workers::mailers::Outcome;
 use workers::sender::Sender;
@@ -147,6 +147,33 @@ async fn what_was_asked_before_an_erasure_is_not_sent_after_it(pool: PgPool) {
     send(&world, &sender).await;
     assert_eq!(end(&world).await, (State::Suppressed, Some("erased".into())));
     assert!(mailer.taken().is_empty());
+    ask(&world, "reader0@example.com").await;
+    send(&world, &sender).await;
+    assert_eq!(mailer.taken().len(), 1);
+}
+
+/// A request that waited when the reader left ends with it, also one whose mail was tried before; whoever wants it all the same asks
+/// once more.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_was_asked_before_an_opt_out_is_not_sent_after_it(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = is_up.clone();
+    let mailer = Scripted::answering(move |_| match up.load(Ordering::Relaxed) {
+        false => Outcome::Deferred { code: Some(451) },
+        true => Outcome::Accepted { provider_id: None, late: false },
+    });
+    let sender = world.sender(mailer.clone()).await;
+    ask(&world, "reader0@example.com").await;
+    send(&world, &sender).await;
+    assert_eq!(count(&world, "SubscriptionRequested").await, 1);
+    opt_out(&world, reader, Scope::Global, Channel::Admin).await;
+    is_up.store(true, Ordering::Relaxed);
+    sqlx::query("UPDATE dispatch_work SET not_before = NULL").execute(&pool).await.unwrap();
+    send(&world, &sender).await;
+    assert_eq!(end(&world).await, (State::Suppressed, Some("opted_out".into())));
+    assert_eq!((mailer.taken().len(), count(&world, "SubscriptionRequested").await), (0, 1));
     ask(&world, "reader0@example.com").await;
     send(&world, &sender).await;
     assert_eq!(mailer.taken().len(), 1);
@@ -302,6 +329,28 @@ async fn many_senders_tell_each_person_once(pool: PgPool) {
     told.sort();
     told.dedup();
     assert_eq!((told.len(), mailer.taken().len()), (20, 20));
+}
+
+/// Whose events cannot be read is told nothing; all others are.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_person_that_cannot_be_read_stands_in_nobodys_way(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let [broken, fine] = world.readers(2).await[..] else { panic!("two readers") };
+    for reader in [broken, fine] {
+        opt_out(&world, reader, Scope::Global, Channel::OneClick).await;
+    }
+    let mut damage = pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *damage).await.unwrap();
+    let spoil = "UPDATE events SET event_version = '99' WHERE aggregate_id = $1";
+    sqlx::query(spoil).bind(broken.to_string()).execute(&mut *damage).await.unwrap();
+    damage.commit().await.unwrap();
+    world.a_moment_passes().await;
+    world.commands.queue_opt_out_mails().await.unwrap_err();
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    while sender.step_transactional().await.unwrap() {}
+    let told: Vec<String> = mailer.taken().into_iter().map(|mail| mail.envelope_to).collect();
+    assert_eq!(told, ["reader1@example.com"]);
 }
 
 /// Nothing but Postgres is needed, and nothing is lost: the mail goes when the mailer is back.
