@@ -153,12 +153,19 @@ impl Commands {
         Ok(sqlx::query_as(
             "SELECT media_id, key, removed_at IS NOT NULL AS again FROM media_files
              WHERE status IN ('rejected', 'deleted', 'expired') AND (removed_at IS NULL OR arrives_until < $1)
-             ORDER BY arrives_until LIMIT $2",
+             ORDER BY tried_at NULLS FIRST, arrives_until LIMIT $2",
         )
         .bind(now)
         .bind(limit)
         .fetch_all(&self.store.pool)
         .await?)
+    }
+
+    /// It is tried again after all others.
+    pub async fn note_not_removed(&self, id: MediaId, now: DateTime<Utc>) -> Result<(), CommandError> {
+        let tried = "UPDATE media_files SET tried_at = $2 WHERE media_id = $1";
+        sqlx::query(tried).bind(id).bind(now).execute(&self.store.pool).await?;
+        Ok(())
     }
 
     /// A file was removed after `now` was read.

@@ -43,6 +43,8 @@ impl MediaSweeper {
         for file in &unwanted {
             if let Err(error) = self.files.remove(&file.key, file.again).await {
                 tracing::warn!(media.id = %file.media_id, %error, "a file will be removed later");
+                // Or it would be the first next time as well, and those after it would stay for as long as it does.
+                self.commands.note_not_removed(file.media_id, now).await?;
                 return Ok(false);
             }
             self.commands.note_removed(file.media_id, now).await?;

@@ -6,6 +6,7 @@ mod studio;
 
 use chrono::TimeDelta;
 use commands::Context;
+use domain::MediaId;
 use eventstore::clock;
 use sqlx::PgPool;
 use studio::Studio;
@@ -59,4 +60,24 @@ async fn a_store_that_is_away_is_asked_again(pool: PgPool) {
     assert!(studio.has_file(id).await);
     studio.sweeper().sweep(clock::now()).await.unwrap();
     assert!(!studio.has_file(id).await);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_file_that_cannot_be_removed_keeps_no_other(pool: PgPool) {
+    let studio = Studio::new(&pool).await;
+    let (stuck, other) = (studio.upload().await, studio.upload().await);
+    studio.make_irremovable(stuck).await;
+    for id in [stuck, other] {
+        studio.commands.delete_medium(&Context::system("test"), id).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert!(!studio.sweeper().sweep(clock::now()).await.unwrap());
+    }
+    assert!(!studio.has_file(other).await);
+    let removed: Vec<MediaId> =
+        sqlx::query_scalar("SELECT media_id FROM media_files WHERE removed_at IS NOT NULL")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    assert_eq!(removed, [other]);
 }

@@ -112,6 +112,13 @@ impl Studio {
         media[&id].upload.as_ref().unwrap().key.clone()
     }
 
+    /// Now a folder with something in it stands where the file was.
+    pub async fn make_irremovable(&self, id: MediaId) {
+        let path = self.dir.join(BUCKET).join(self.key(id).await);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir_all(path.join("something")).unwrap();
+    }
+
     pub async fn has_file(&self, id: MediaId) -> bool {
         self.files.look(&self.key(id).await).await.unwrap().is_some()
     }
