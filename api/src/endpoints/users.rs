@@ -106,12 +106,15 @@ struct UserView {
     #[schema(value_type = Vec<String>, example = json!(["marketer"]))]
     roles: Vec<Role>,
     disabled: bool,
+    /// False: they have not accepted their invitation, and sign in at an OpenID provider or not at all.
+    has_password: bool,
 }
 
 impl UserView {
     fn of(opener: &Opener, row: UserRow) -> Result<Self, ApiError> {
         let email = opener.open(row.user_id, "address", &row.address)?;
-        Ok(Self { user_id: row.user_id, email, roles: row.roles, disabled: row.disabled })
+        let UserRow { user_id, roles, disabled, has_password, .. } = row;
+        Ok(Self { user_id, email, roles, disabled, has_password })
     }
 }
 

@@ -246,6 +246,10 @@ async fn an_invitation_is_accepted_once_with_the_first_password(pool: PgPool) {
     assert_eq!(app.post("/users").bearer(&boss).key("k").json(new).send().await.ok(201).json(), made.json());
     assert_eq!(count(&app, "AccountMailRequested").await, 1);
     app.try_login(ANA, "").await.problem(401);
+    let user = format!("/users/{}", made.id("user_id"));
+    let has_password =
+        async || app.get(&user).bearer(&boss).send().await.ok(200).json()["has_password"].clone();
+    assert_eq!(has_password().await, json!(false));
     let token = send_mail(&app, INVITATION).await.unwrap();
     assert!(token.starts_with("pli_"));
     // Each kind opens its own door alone.
@@ -259,7 +263,8 @@ async fn an_invitation_is_accepted_once_with_the_first_password(pool: PgPool) {
     let tokens = app.try_login(ANA, NEW).await.tokens();
     let me = app.get("/auth/me").bearer(&tokens.access).send().await.ok(200).json();
     assert_eq!((&me["user_id"], &me["roles"]), (&made.json()["user_id"], &json!(["analyst"])));
-    let again = format!("/users/{}/invitation", made.id("user_id"));
+    assert_eq!(has_password().await, json!(true));
+    let again = format!("{user}/invitation");
     assert_eq!(app.post(&again).bearer(&boss).send().await.problem(409)["current_status"], "accepted");
     let reset_link = reset_token(&app).await;
     accept(&app, &reset_link, PASSWORD).await.problem(401);

@@ -28,8 +28,8 @@ async fn a_user_is_made_shown_changed_and_signs_in(pool: PgPool) {
     let path = format!("/users/{ana}");
     assert!(made.header("location").ends_with(&path));
     let shown = app.get(&path).position(&made.position()).send().await.ok(200);
-    let view =
-        json!({ "user_id": ana, "email": "Ana@example.com", "roles": ["marketer"], "disabled": false });
+    let view = json!({ "user_id": ana, "email": "Ana@example.com", "roles": ["marketer"], "disabled": false,
+        "has_password": true });
     assert_eq!(shown.json(), view);
     app.login("ana@example.com").await;
     let both = json!({ "roles": ["auditor", "analyst"] });

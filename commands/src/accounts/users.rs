@@ -38,6 +38,8 @@ pub struct UserRow {
     pub address: Personal,
     pub roles: Vec<Role>,
     pub disabled: bool,
+    /// Not before they accepted their invitation.
+    pub has_password: bool,
     pub version: i64,
 }
 
@@ -47,15 +49,21 @@ struct Row {
     address: String,
     roles: Vec<String>,
     disabled: bool,
+    has_password: bool,
     version: i64,
 }
+
+/// Of a [`Row`].
+const ROWS: &str = "SELECT a.*, EXISTS (SELECT FROM passwords p WHERE p.user_id = a.user_id) AS has_password
+                    FROM accounts a";
 
 impl TryFrom<Row> for UserRow {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let Row { user_id, address, roles: words, disabled, version } = row;
-        Ok(Self { user_id, address: Personal::Sealed(address), roles: roles(&words)?, disabled, version })
+        let Row { user_id, address, roles: words, disabled, has_password, version } = row;
+        let (address, roles) = (Personal::Sealed(address), roles(&words)?);
+        Ok(Self { user_id, address, roles, disabled, has_password, version })
     }
 }
 
@@ -203,7 +211,7 @@ impl Commands {
     }
 
     pub async fn user(&self, id: UserId) -> Result<UserRow, CommandError> {
-        let row: Option<Row> = sqlx::query_as("SELECT * FROM accounts WHERE user_id = $1")
+        let row: Option<Row> = sqlx::query_as(&format!("{ROWS} WHERE user_id = $1"))
             .bind(id)
             .fetch_optional(&self.store.pool)
             .await?;
@@ -212,9 +220,9 @@ impl Commands {
 
     /// Newest first, those made before `before`.
     pub async fn users(&self, limit: i64, before: Option<UserId>) -> Result<Vec<UserRow>, CommandError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT * FROM accounts WHERE $2::uuid IS NULL OR user_id < $2 ORDER BY user_id DESC LIMIT $1",
-        )
+        let rows: Vec<Row> = sqlx::query_as(&format!(
+            "{ROWS} WHERE $2::uuid IS NULL OR user_id < $2 ORDER BY user_id DESC LIMIT $1"
+        ))
         .bind(limit.clamp(1, PAGE_MAX))
         .bind(before)
         .fetch_all(&self.store.pool)
