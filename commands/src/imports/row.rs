@@ -62,9 +62,9 @@ fn check_width(record: &Record<'_>, layout: &Layout) -> Result<(), String> {
     let (found, expected) = (record.fields(), layout.columns);
     match (found == expected, record.lines) {
         (true, _) => Ok(()),
-        (false, 1) => Err(format!("the row has {found} fields, the header {expected}")),
+        (false, 1) => Err(format!("fields in the row: {found}, in the header: {expected}")),
         (false, lines) => Err(format!(
-            "the row has {found} fields, the header {expected}; it runs over {lines} lines: is a quote left open?"
+            "fields in the row: {found}, in the header: {expected}; it runs over {lines} lines: is a quote left open?"
         )),
     }
 }

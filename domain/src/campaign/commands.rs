@@ -37,6 +37,6 @@ pub enum CampaignError {
     Unknown,
     #[error("the campaign exists already")]
     Exists,
-    #[error("a campaign that is {status} does not allow this")]
+    #[error("the campaign's status is {status}, which does not allow this")]
     Forbidden { status: &'static str },
 }

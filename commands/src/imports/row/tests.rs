@@ -56,9 +56,9 @@ fn what_cannot_be_taken_says_why() {
     for (text, value, reason) in [
         ("email,town\nno-at-sign,Rome\n", "no-at-sign", "exactly one @"),
         ("email,town\n,Rome\n", "", "empty"),
-        ("email,town\na@example.com\n", "a@example.com", "has 1 fields, the header 2"),
-        ("email,town\na@example.com,x,y\n", "a@example.com", "has 3 fields, the header 2"),
-        ("town,email\nRome\n", "", "has 1 fields"),
+        ("email,town\na@example.com\n", "a@example.com", "fields in the row: 1, in the header: 2"),
+        ("email,town\na@example.com,x,y\n", "a@example.com", "fields in the row: 3, in the header: 2"),
+        ("town,email\nRome\n", "", "fields in the row: 1"),
         ("email,town\na@example.com,x,\"\n\n\"\n", "a@example.com", "over 3 lines: is a quote left open?"),
         (&format!("email,town\na@example.com,{long}\n"), "a@example.com", "town is longer"),
         (&format!("email,name\na@example.com,{long}\n"), "a@example.com", "the name is longer"),
