@@ -71,10 +71,16 @@ impl fmt::Display for Figure {
     }
 }
 
-/// Three significant digits, or whole numbers in groups.
+/// Some two or three significant digits, or whole numbers in groups.
 fn number(value: f64) -> String {
-    if value < 100.0 {
-        return format!("{value:.*}", if value < 10.0 { 2 } else { 1 });
+    let decimals = match value {
+        100.0.. => 0,
+        10.0.. => 1,
+        0.1.. => 2,
+        _ => 3,
+    };
+    if decimals > 0 {
+        return format!("{value:.decimals$}");
     }
     let digits = format!("{value:.0}");
     let mut grouped = String::new();
@@ -142,8 +148,13 @@ mod tests {
 
     #[test]
     fn numbers_are_read_at_a_glance() {
-        for (value, shown) in [(0.456, "0.46"), (12.34, "12.3"), (999.6, "1,000"), (1_234_567.0, "1,234,567")]
-        {
+        for (value, shown) in [
+            (0.0184, "0.018"),
+            (0.456, "0.46"),
+            (12.34, "12.3"),
+            (999.6, "1,000"),
+            (1_234_567.0, "1,234,567"),
+        ] {
             assert_eq!(number(value), shown);
         }
     }
