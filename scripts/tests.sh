@@ -169,7 +169,15 @@ only_tests() {
   install_python_tools
   await_test_kafka
   warn_without_kafka
-  cargo test --workspace --locked "$@" || status=$?
+  (($#)) || set -- --tests # there are none in the documentation: without this, pages of nothing come last
+  cargo test --workspace --locked "$@" | tee "$DATA/log/test.log" || status=$?
   warn_without_kafka
+  all_results
   return "$status"
+}
+
+# Of all programs together, as each of them tells its own.
+all_results() {
+  awk '/^test result: / { programs++; passed += $4; failed += $6; ignored += $8 }
+    END { printf "\n%d test programs: %d passed; %d failed; %d ignored\n", programs, passed, failed, ignored }' "$DATA/log/test.log"
 }
