@@ -5,6 +5,7 @@ use domain::consent::{Channel, Origin, Scope};
 use eventstore::load;
 use sqlx::PgPool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use workers::mailers::{Outcome, UnknownClass};
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -20,6 +21,25 @@ async fn everybody_in_the_group_gets_one_mail(pool: PgPool) {
     assert_eq!((manifest.recipients, manifest.dispatches), (25, 3));
     let permits: i64 = sqlx::query_scalar("SELECT count(*) FROM permits").fetch_one(&pool).await.unwrap();
     assert_eq!(permits, 0);
+}
+
+/// A campaign of many dispatches, or one whose every claim fails, keeps no other waiting. By the odds that go against it, one
+/// in eight million.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn campaigns_that_send_at_once_take_turns(pool: PgPool) {
+    let world = World::new(&pool).await;
+    world.readers(250).await;
+    let campaigns = [(); 2].map(|()| world.campaign(OnUnknown::Hold));
+    let campaigns = futures::future::join_all(campaigns).await;
+    for campaign in &campaigns {
+        world.freeze(*campaign).await;
+    }
+    let mut claimed = std::collections::BTreeSet::new();
+    for _ in 0..24 {
+        let claim = world.commands.claim_dispatch(Duration::from_secs(600)).await.unwrap().unwrap();
+        claimed.insert(claim.campaign_id);
+    }
+    assert_eq!(claimed, campaigns.into_iter().collect());
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
