@@ -9,6 +9,7 @@ use domain::group::{Group, GroupCommand};
 use eventstore::sealing::SubjectKeys;
 use eventstore::{Decided, Loaded, Metadata, append, ids};
 use futures::FutureExt;
+use sqlx::{Connection, PgConnection};
 use std::time::{Duration, Instant};
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -95,7 +96,9 @@ async fn write(commands: commands::Commands, stop: CancellationToken) -> usize {
 }
 
 async fn held(world: &World) -> Latencies {
-    let mut foreign = world.pool().begin().await.unwrap();
+    // Not one of ours: Postgres would end a session of ours that stands still for so long.
+    let mut session = PgConnection::connect_with(&world.pool().connect_options()).await.unwrap();
+    let mut foreign = session.begin().await.unwrap();
     sqlx::query(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          VALUES ('group', gen_random_uuid()::text, 1, 'GroupDeleted', '1.0', '{\"GroupDeleted\": {}}', '{}')",
