@@ -28,44 +28,44 @@ pub struct ExpiredPermit {
     pub mailer: String,
 }
 
-/// A dispatch `w` of a campaign `c` that has something to do: to send, to close after a cancel, or to clear up after a dead
-/// worker.
-const DUE: &str = "w.pending > 0
-    AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
-    AND (w.not_before IS NULL OR w.not_before < clock_timestamp() OR c.status = 'cancelled')
-    AND (c.status IN ('sending', 'cancelled') OR (c.status = 'paused' AND EXISTS (
-        SELECT FROM permits p WHERE p.dispatch_id = w.dispatch_id AND p.expires_at < clock_timestamp())))";
-
-/// The campaigns that somebody is pending in. An index is asked for one after the other, since a campaign has thousands of
-/// dispatches.
-const OPEN: &str = "
-    (SELECT campaign_id FROM dispatch_work WHERE pending > 0 AND campaign_id IS NOT NULL ORDER BY campaign_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT w.campaign_id FROM dispatch_work w
-            WHERE w.pending > 0 AND w.campaign_id > open.campaign_id ORDER BY w.campaign_id LIMIT 1)
-    FROM open WHERE open.campaign_id IS NOT NULL";
-
 impl Commands {
-    /// One dispatch that has something to do, of any campaign that has one: neither a large campaign nor one that fails keeps
-    /// the others waiting for its end.
-    pub async fn claim_dispatch(&self, lease: Duration) -> Result<Option<Claim>, CommandError> {
+    /// One dispatch that has something to do: to send, to close after a cancel, or to clear up after a dead worker. Of the
+    /// campaign that follows `after`, the last one's, so that campaigns take turns: neither a large one nor one that fails
+    /// keeps the others waiting for its end.
+    pub async fn claim_dispatch(
+        &self,
+        lease: Duration,
+        after: CampaignId,
+    ) -> Result<Option<Claim>, CommandError> {
+        match self.claim_among("w.campaign_id > $2", lease, after).await? {
+            None => self.claim_among("w.campaign_id <= $2", lease, after).await,
+            claim => Ok(claim),
+        }
+    }
+
+    async fn claim_among(
+        &self,
+        campaigns: &'static str,
+        lease: Duration,
+        after: CampaignId,
+    ) -> Result<Option<Claim>, CommandError> {
         Ok(sqlx::query_as(&format!(
-            "WITH RECURSIVE open AS ({OPEN}),
-             chosen AS (
-                 SELECT c.campaign_id, c.status FROM open JOIN campaign_gates c USING (campaign_id)
-                 WHERE EXISTS (SELECT FROM dispatch_work w WHERE w.campaign_id = c.campaign_id AND {DUE})
-                 ORDER BY random() LIMIT 1),
-             next AS (
-                 -- By a value and not by a join, so that the index gives the first one without sorting them all.
-                 SELECT w.dispatch_id, c.status FROM dispatch_work w, chosen c
-                 WHERE w.campaign_id = (SELECT campaign_id FROM chosen) AND {DUE}
-                 ORDER BY w.page LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
+            "WITH next AS (
+                 SELECT w.dispatch_id, c.status FROM dispatch_work w JOIN campaign_gates c USING (campaign_id)
+                 WHERE {campaigns} AND w.pending > 0
+                   AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
+                   AND (w.not_before IS NULL OR w.not_before < clock_timestamp() OR c.status = 'cancelled')
+                   AND (c.status IN ('sending', 'cancelled') OR (c.status = 'paused' AND EXISTS (
+                       SELECT FROM permits p
+                       WHERE p.dispatch_id = w.dispatch_id AND p.expires_at < clock_timestamp())))
+                 ORDER BY w.campaign_id, w.page LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
              UPDATE dispatch_work w
              SET fence = fence + 1, leased_until = clock_timestamp() + make_interval(secs => $1)
              FROM next WHERE w.dispatch_id = next.dispatch_id
              RETURNING w.dispatch_id, w.campaign_id, w.fence, next.status",
         ))
         .bind(lease.as_secs_f64())
+        .bind(after)
         .fetch_optional(&self.store.pool)
         .await?)
     }

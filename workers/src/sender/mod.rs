@@ -70,6 +70,8 @@ pub struct Sender {
     campaigns: Arc<Campaigns>,
     keys: Arc<LinkKeys>,
     links: Arc<Links>,
+    /// Whose dispatch was claimed last.
+    last_claimed: Arc<Mutex<CampaignId>>,
     /// Since when a campaign's mailer has been down.
     down_since: Arc<Mutex<HashMap<CampaignId, Instant>>>,
 }
@@ -113,6 +115,7 @@ impl Sender {
             campaigns: Arc::default(),
             keys,
             links: Arc::new(links),
+            last_claimed: Arc::default(),
             down_since: Arc::default(),
         }
     }
@@ -167,10 +170,12 @@ impl Sender {
 
     /// Works on one dispatch, if any waits.
     pub async fn step(&self, stop: &CancellationToken) -> Result<bool, CommandError> {
-        let Some(claim) = self.commands.claim_dispatch(self.hold_max()).await? else {
+        let last_claimed = *self.lock_last_claimed();
+        let Some(claim) = self.commands.claim_dispatch(self.hold_max(), last_claimed).await? else {
             self.complete_finished().await?;
             return Ok(false);
         };
+        *self.lock_last_claimed() = claim.campaign_id;
         let pause = self.work_on(&claim, stop).await?;
         self.commands.release_dispatch(claim.lease, pause).await?;
         self.complete_finished().await?;
@@ -276,6 +281,10 @@ impl Sender {
 
     fn is_up(&self, campaign: CampaignId) {
         self.lock_down_since().remove(&campaign);
+    }
+
+    fn lock_last_claimed(&self) -> std::sync::MutexGuard<'_, CampaignId> {
+        self.last_claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_down_since(&self) -> std::sync::MutexGuard<'_, HashMap<CampaignId, Instant>> {
