@@ -2,6 +2,7 @@
 
 use crate::limits::Limiters;
 use crate::link_keys::ReaderKeys;
+use crate::problem::ApiError;
 use crate::shares::Shares;
 use crate::{AccessKeys, ApiConfig, Providers};
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use media::Files;
 use projections::Waits;
 use sqlx::PgPool;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// Templates that are compiled or rendered at once: it is work for the processor alone.
@@ -52,6 +53,8 @@ pub(crate) struct AppState {
     pub streams: Arc<Semaphore>,
     pub streams_each: Shares<String>,
     pub renders: Arc<Semaphore>,
+    /// Readers' preferences that are looked at at once.
+    looks: Semaphore,
     /// The reference, once all routes are known.
     pub openapi: OnceLock<Bytes>,
 }
@@ -69,6 +72,7 @@ impl From<Deps> for AppState {
             streams: Arc::new(Semaphore::new(deps.config.limits.streams)),
             streams_each: Shares::new(deps.config.limits.streams_per_client),
             renders: Arc::new(Semaphore::new(RENDERS_MAX)),
+            looks: Semaphore::new(looks_max(deps.commands.opt_out_pool())),
             openapi: OnceLock::new(),
             commands: deps.commands,
             waits: Waits::start(deps.pool.clone()),
@@ -81,4 +85,17 @@ impl From<Deps> for AppState {
             shutdown: deps.shutdown,
         }
     }
+}
+
+impl AppState {
+    /// A turn to look at somebody's preferences; to be held while the database is asked.
+    pub async fn look(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.looks.acquire().await.map_err(|_| ApiError::Internal)
+    }
+}
+
+/// Scanners open every link of a campaign within a minute, by the connections that opt-outs have: half of them, so that who
+/// leaves meanwhile does not stand behind them all.
+fn looks_max(opt_outs: &PgPool) -> usize {
+    (opt_outs.options().get_max_connections() as usize / 2).max(1)
 }

@@ -47,6 +47,7 @@ async fn page(State(app): State<App>, reader: Reader, headers: HeaderMap, uri: U
 
 /// What the page shows. An old link shows nobody's address and no groups.
 async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
+    let _turn = app.look().await?;
     let loaded = Loaded::of(app, reader.claims.subscriber).await?;
     let is_trusted = loaded.may_return(reader);
     let masked = match is_trusted {

@@ -116,6 +116,7 @@ async fn get(
     position: Position,
 ) -> Result<Json<PreferencesView>, ApiError> {
     position.wait(&app, &[]).await?;
+    let _turn = app.look().await?;
     let id = reader.claims.subscriber;
     let loaded = Loaded::of(&app, id).await?;
     if !loaded.trusts(&reader) {

@@ -3,8 +3,11 @@
 use crate::support::{TestApp, until};
 use axum::http::Method;
 use futures::StreamExt;
+use mail::links::PreferenceClaims;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -42,6 +45,44 @@ async fn ten_thousand_links_that_scanners_open_change_nothing(pool: PgPool) {
     let click = app.post(&format!("/emails/unsubscribe?token={token}")).anonymous();
     click.form("List-Unsubscribe=One-Click").send().await.ok(200);
     assert_ne!(rows(&app.pool).await, before);
+}
+
+/// A thousand look at the same moment, by the connections that opt-outs have, and one leaves: not behind them all.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_leaves_overtakes_those_who_look(pool: PgPool) {
+    const LOOKS: usize = 1_000;
+    let opt_outs = PgPoolOptions::new().max_connections(4);
+    let opt_outs = opt_outs.connect_with((*pool.connect_options()).clone()).await.unwrap();
+    let app = TestApp::over(pool, opt_outs, |_| {}).await;
+    let group = app.group("Readers").await;
+    let reader = app.subscriber("reader@example.com", &[group]).await;
+    let issued_at = eventstore::clock::now().timestamp();
+    let token = |dispatch: usize| {
+        let dispatch = Some(Uuid::from_u128(dispatch as u128));
+        app.token_of(PreferenceClaims {
+            subscriber: reader,
+            campaign: None,
+            group: Some(group),
+            dispatch,
+            issued_at,
+        })
+    };
+    let looked = AtomicUsize::new(0);
+    let looks = (0..LOOKS).map(|look| {
+        let path = format!("/emails/unsubscribe?token={}", token(look));
+        let (app, looked) = (&app, &looked);
+        async move {
+            app.get(&path).anonymous().send().await.ok(200);
+            looked.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let leave = async {
+        let click = app.post(&format!("/emails/unsubscribe?token={}", token(LOOKS))).anonymous();
+        click.form("List-Unsubscribe=One-Click").send().await.ok(200);
+        looked.load(Ordering::Relaxed)
+    };
+    let (_, before) = tokio::join!(futures::future::join_all(looks), leave);
+    assert!(before < LOOKS / 2, "{before} of {LOOKS} pages were shown first");
 }
 
 async fn import(app: &TestApp, group: Uuid) -> Vec<Uuid> {
