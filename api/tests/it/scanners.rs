@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -67,16 +68,18 @@ async fn who_leaves_overtakes_those_who_look(pool: PgPool) {
             issued_at,
         })
     };
-    let looked = AtomicUsize::new(0);
+    let (looked, is_under_way) = (AtomicUsize::new(0), Notify::new());
     let looks = (0..LOOKS).map(|look| {
         let path = format!("/emails/unsubscribe?token={}", token(look));
-        let (app, looked) = (&app, &looked);
+        let (app, looked, is_under_way) = (&app, &looked, &is_under_way);
         async move {
             app.get(&path).anonymous().send().await.ok(200);
             looked.fetch_add(1, Ordering::Relaxed);
+            is_under_way.notify_one();
         }
     });
     let leave = async {
+        is_under_way.notified().await;
         let click = app.post(&format!("/emails/unsubscribe?token={}", token(LOOKS))).anonymous();
         click.form("List-Unsubscribe=One-Click").send().await.ok(200);
         looked.load(Ordering::Relaxed)
