@@ -13,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -143,7 +143,7 @@ impl Loop {
                 () = another_epoch(&mut head, epoch) => return Ok(()),
                 () = member.assigned() => self.look(&mut tail, member, applier).await?,
                 _ = looks.tick() => {
-                    if member.is_stranded() {
+                    if member.is_stranded() || tail.is_stalled(Instant::now()) {
                         tracing::warn!(projection = self.projection.name(), "read model: joins its group anew");
                         return Ok(());
                     }

@@ -11,9 +11,14 @@ use crate::member::{Member, Partition};
 use crate::topics::Topics;
 use eventstore::feed;
 use projections::{Projection, SLOTS};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use sqlx::PgPool;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+/// Records that wait in a partition for so long, of which none comes, are a reason to join the group anew: under a topic
+/// that was deleted and made again, librdkafka may go on asking for the old one.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// Where one member is in its partitions.
 #[derive(Default)]
@@ -26,6 +31,8 @@ pub(crate) struct Tail {
     counts: BTreeMap<&'static str, i32>,
     /// Nothing is missing up to this position.
     checked: i64,
+    /// Since when something has been waiting in a partition of which nothing came.
+    waiting: HashMap<Partition, Instant>,
 }
 
 /// What the check looks at.
@@ -40,7 +47,12 @@ impl Tail {
     /// Records up to these offsets were applied.
     pub fn passed(&mut self, generation: u64, next: HashMap<Partition, i64>) {
         self.begin(generation);
+        self.waiting.retain(|partition, _| !next.contains_key(partition));
         self.next.extend(next);
+    }
+
+    pub fn is_stalled(&self, now: Instant) -> bool {
+        self.waiting.values().any(|since| now.duration_since(*since) > STALLED)
     }
 
     fn begin(&mut self, generation: u64) {
@@ -71,6 +83,8 @@ impl Tail {
             }
         }
         let all_ended = ended.len() == partitions.len();
+        let waiting = partitions.difference(&ended).map(|partition| (*partition).clone());
+        self.wait_for(waiting.collect(), Instant::now());
         let missing = behind.iter().filter(|(_, partition)| ended.contains(partition));
         let goals: Goals = missing.map(|(slot, _)| (slot.clone(), relayed.position)).collect();
         applier.reach(&goals).await?;
@@ -78,6 +92,14 @@ impl Tail {
             self.checked = relayed.position;
         }
         Ok(())
+    }
+
+    /// These partitions hold what is still to come, and no others do.
+    fn wait_for(&mut self, partitions: BTreeSet<Partition>, now: Instant) {
+        self.waiting.retain(|partition, _| partitions.contains(partition));
+        for partition in partitions {
+            self.waiting.entry(partition).or_insert(now);
+        }
     }
 
     /// Our slots that lack something up to `until`, each with its partition.
@@ -124,7 +146,9 @@ impl Tail {
         if let Some(count) = self.counts.get(name) {
             return Ok(*count);
         }
-        let count = topics.partitions(topic).await?.unwrap_or(1).clamp(1, SLOTS.into());
+        // One that is missing is being made again, by whoever notices first.
+        let missing = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let count = topics.partitions(topic).await?.ok_or(missing)?.clamp(1, SLOTS.into());
         self.counts.insert(name, count);
         Ok(count)
     }
@@ -165,5 +189,24 @@ mod tests {
         ] {
             assert_eq!(is_behind_all(next, low, high), expected, "{next:?} in {low}..{high}");
         }
+    }
+
+    #[test]
+    fn a_partition_is_stalled_where_nothing_comes_of_what_waits() {
+        let [a, b] = [0, 1].map(|number| ("topic".to_owned(), number));
+        let (mut tail, mut now) = (Tail::default(), Instant::now());
+        for came in [&[&a, &b][..], &[&a, &b], &[&a, &b], &[&a]] {
+            tail.wait_for([a.clone(), b.clone()].into(), now);
+            now += STALLED * 2 / 3;
+            assert!(!tail.is_stalled(now), "both moved since");
+            tail.passed(0, came.iter().map(|partition| ((*partition).clone(), 1)).collect());
+        }
+        now += STALLED;
+        assert!(tail.is_stalled(now), "nothing came of the second");
+        tail.wait_for([a.clone()].into(), now);
+        assert!(!tail.is_stalled(now), "there is nothing in it any more");
+        assert!(tail.is_stalled(now + STALLED * 2));
+        tail.passed(1, HashMap::new());
+        assert!(!tail.is_stalled(now + STALLED * 2), "what is assigned anew is waited for anew");
     }
 }

@@ -1,7 +1,7 @@
 //! A carrier that runs, of either kind.
 
 use crate::brokers::{Brokers, PARTITIONS};
-use crate::log::{caught_up, count, dump, follow, forget};
+use crate::log::{NEVER, caught_up, count, dump, follow, forget};
 use kafka::{Carrier, Relay, Topics};
 use projections::{ConsumeError, Embedded, Projection};
 use sqlx::PgPool;
@@ -103,7 +103,7 @@ pub async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(NEVER, found).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// Nothing was parked, and what was carried is what the log says, row for row.

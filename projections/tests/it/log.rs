@@ -75,6 +75,9 @@ pub async fn read_all(pool: &PgPool, types: &[&str]) -> Vec<LogEvent> {
     feed::read(pool, types, 0, i64::MAX, i64::MAX).await.unwrap()
 }
 
+/// What did not happen after this time never will. Much longer than any of it takes, also on a machine that is busy.
+pub const NEVER: Duration = Duration::from_secs(180);
+
 /// Waits until nothing is left to do for these projections.
 pub async fn caught_up(pool: &PgPool, models: &[Arc<dyn Projection>]) {
     let all_done = async {
@@ -82,7 +85,7 @@ pub async fn caught_up(pool: &PgPool, models: &[Arc<dyn Projection>]) {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), all_done).await.expect("the read models never caught up");
+    tokio::time::timeout(NEVER, all_done).await.expect("the read models never caught up");
 }
 
 /// A carrier that runs until it is stopped.
