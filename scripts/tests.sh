@@ -176,8 +176,9 @@ only_tests() {
   return "$status"
 }
 
-# Of all programs together, as each of them tells its own.
+# Of all programs together, as each of them tells its own. What a failed test said last comes far above, before its backtrace.
 all_results() {
+  grep -A 4 "^thread '.*panicked at" "$DATA/log/test.log" | grep -vE '^stack backtrace:|^ +[0-9]+: |^ +at ' | cut -c 1-300 | head -n 60 || true
   awk '/^test result: / { programs++; passed += $4; failed += $6; ignored += $8 }
     END { printf "\n%d test programs: %d passed; %d failed; %d ignored\n", programs, passed, failed, ignored }' "$DATA/log/test.log"
 }
