@@ -180,5 +180,5 @@ only_tests() {
 all_results() {
   grep -A 4 "^thread '.*panicked at" "$DATA/log/test.log" | grep -vE '^stack backtrace:|^ +[0-9]+: |^ +at ' | cut -c 1-300 | head -n 60 || true
   awk '/^test result: / { programs++; passed += $4; failed += $6; ignored += $8 }
-    END { printf "\n%d test programs: %d passed; %d failed; %d ignored\n", programs, passed, failed, ignored }' "$DATA/log/test.log"
+    END { if (!programs) print "\nno test program ran"; else printf "\n%d test programs: %d passed; %d failed; %d ignored\n", programs, passed, failed, ignored }' "$DATA/log/test.log"
 }

@@ -143,8 +143,8 @@ impl Loop {
                 () = another_epoch(&mut head, epoch) => return Ok(()),
                 () = member.assigned() => self.look(&mut tail, member, applier).await?,
                 _ = looks.tick() => {
-                    if member.is_stranded() || tail.is_stalled(Instant::now()) {
-                        tracing::warn!(projection = self.projection.name(), "read model: joins its group anew");
+                    if let Some(reason) = why_to_join_anew(member, &tail) {
+                        tracing::warn!(projection = self.projection.name(), reason, "read model: joins its group anew");
                         return Ok(());
                     }
                     self.look(&mut tail, member, applier).await?;
@@ -219,14 +219,21 @@ impl Loop {
         let projection = self.projection.as_ref();
         let around = Surroundings { pool: &self.pool, topics: &self.topics, projection, member };
         match tail.check(&around, applier).await {
-            // Brokers that do not answer are asked again at the next look: nothing is read from the log meanwhile.
+            // Brokers that do not answer are asked again at the next look: nothing is read from the log meanwhile, and
+            // that no record comes is their fault, not the member's.
             Err(CarryError::Kafka(error)) => {
+                tail.wait_for_nothing();
                 tracing::debug!(projection = projection.name(), %error, "the end of a partition is not known");
                 Ok(())
             }
             other => other,
         }
     }
+}
+
+fn why_to_join_anew(member: &Member, tail: &Tail) -> Option<&'static str> {
+    let stalled = || tail.is_stalled(Instant::now()).then_some("records wait and none of them comes");
+    member.is_stranded().then_some("it was given no partition").or_else(stalled)
 }
 
 /// Until the log's epoch is not this one.

@@ -102,6 +102,10 @@ impl Tail {
         }
     }
 
+    pub fn wait_for_nothing(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Our slots that lack something up to `until`, each with its partition.
     async fn behind(
         &mut self,
@@ -206,6 +210,9 @@ mod tests {
         tail.wait_for([a.clone()].into(), now);
         assert!(!tail.is_stalled(now), "there is nothing in it any more");
         assert!(tail.is_stalled(now + STALLED * 2));
+        tail.wait_for_nothing();
+        assert!(!tail.is_stalled(now + STALLED * 2), "nobody knows what waits");
+        tail.wait_for([a.clone()].into(), now);
         tail.passed(1, HashMap::new());
         assert!(!tail.is_stalled(now + STALLED * 2), "what is assigned anew is waited for anew");
     }
