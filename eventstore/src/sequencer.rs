@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Events numbered in one transaction. Under a flood, whoever comes next waits for such a batch.
-pub const BATCH: i64 = 4_000;
+pub const BATCH: i64 = 2_000;
 /// Without a wake-up (another process appended), new events are noticed after this time.
 const POLL: Duration = Duration::from_millis(20);
 /// Between two batches, so that a stream of small commits is numbered in groups and not one by one. The first event

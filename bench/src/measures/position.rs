@@ -25,7 +25,7 @@ pub const MEASURE: Measure = Measure {
     name: "position",
     what: "From a commit's answer to its position in the log, a command each 50 ms: idle, beside a writer that appends 1,000-event batches as fast as it can, \
            and while a foreign transaction that wrote an event stays open for 60 s.",
-    limited_by: "Idle: a wake-up and the sequencer's transaction. At full append: the batch before this one (4,000 events at most), and two cores that the \
+    limited_by: "Idle: a wake-up and the sequencer's transaction. At full append: the batch before this one (2,000 events at most), and two cores that the \
                  writer, Postgres and the sequencer share. A foreign transaction costs little: only the low-water mark waits for it.",
     take: || take().boxed_local(),
 };
