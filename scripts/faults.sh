@@ -44,6 +44,16 @@ run_faults() {
   rm -rf .data/faults
 }
 
+# Part of ./run test: who changes what a patch is about is told at once, and not when somebody plants it next.
+faults_apply() {
+  local patch
+  command -v git >/dev/null || { say "git is missing: whether the faults still apply is not known"; return; }
+  for patch in "$FAULTS"/*.patch; do
+    GIT_CEILING_DIRECTORIES=${ROOT%/*} git apply --check "$patch" || die "$patch does not apply any more: make it anew"
+  done
+  say "the faults of e2e/faults apply"
+}
+
 # Every file gets a new time, so that nothing built from a patched one is taken for fresh. What was built of other
 # people's crates is linked, not built again.
 copy_clone() {
