@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 /// A relay that finds another one at work looks again after this time.
 const STANDBY: Duration = Duration::from_secs(1);
-/// The acknowledged position is stored this often: a commit for each event would hold up the next one.
+/// The acknowledged position is stored this often while there is work, and at once when there is none.
 const STORE_EVERY: Duration = Duration::from_millis(100);
 /// How long the end waits for what was sent.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -130,19 +130,19 @@ impl Session<'_> {
             }
             publisher.check()?;
             let sent = publisher.send_next(head.position).await?;
-            if stored_at.elapsed() >= STORE_EVERY {
+            if publisher.is_idle() || stored_at.elapsed() >= STORE_EVERY {
                 lease.store(publisher.acknowledged()).await?;
                 stored_at = Instant::now();
             }
             if !sent {
-                self.wait(publisher, publisher.sent() > lease.stored()).await;
+                self.wait(publisher).await;
             }
         }
         Ok(())
     }
 
-    /// Until something is new, or something more was acknowledged, or has to be stored.
-    async fn wait(&mut self, publisher: &Publisher, has_to_store: bool) {
+    /// Until something is new, or something more was acknowledged.
+    async fn wait(&mut self, publisher: &Publisher) {
         tokio::select! {
             () = self.stop.cancelled() => {}
             changed = self.head.changed() => if changed.is_err() {
@@ -150,7 +150,7 @@ impl Session<'_> {
                 self.stop.cancelled().await;
             },
             () = publisher.progress() => {}
-            () = tokio::time::sleep(STORE_EVERY), if has_to_store => {}
+            () = tokio::time::sleep(STORE_EVERY), if !publisher.is_idle() => {}
         }
     }
 }

@@ -131,9 +131,9 @@ impl Publisher {
         self.deliveries.window().acknowledged()
     }
 
-    /// The last position that was sent, perhaps not acknowledged yet.
-    pub fn sent(&self) -> i64 {
-        self.sent
+    /// Whether all that was sent was acknowledged.
+    pub fn is_idle(&self) -> bool {
+        self.acknowledged() >= self.sent
     }
 
     /// Fails if any record was not delivered.
