@@ -1,12 +1,19 @@
 # shellcheck shell=bash
 # Words, ports and processes. Sourced by ./run, never run by itself.
 
-say() { printf '%s\n' "$*"; }
+# Standard output belongs to programs: a port, a URL, a process, the results of tests. What people read goes to standard error.
+say() { printf '%s\n' "$*" >&2; }
 die() { printf 'run: %s\n' "$*" >&2; exit 1; }
+
+# die_with FILE "what failed": the end of its log first.
+die_with() {
+  tail -n 20 "$1" >&2 || true
+  die "$2"
+}
 
 # step "Build" "5 min the first time, seconds later"
 steps=0
-step() { steps=$((steps + 1)); printf '\n[%d] %s (%s)\n' "$steps" "$1" "$2"; }
+step() { steps=$((steps + 1)); printf '\n[%d] %s (%s)\n' "$steps" "$1" "$2" >&2; }
 
 at_least() { [[ $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]; }
 

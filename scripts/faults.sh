@@ -75,7 +75,7 @@ find_fault() {
   [[ -n $test && -n $words ]] || die "$patch names no test, or no words to expect"
   apply "$patch" || die "$patch does not apply any more: make it anew"
   { in_copy build --workspace && in_copy test --workspace --test it --no-run; } >"$log.build" 2>&1 ||
-    { tail -n 30 "$log.build"; die "with the fault '$1' it does not build: see $log.build"; }
+    die_with "$log.build" "with the fault '$1' it does not build: see $log.build"
   for ((run = 1; run <= runs; run++)); do
     rm -rf .data/faults/tmp
     mkdir .data/faults/tmp

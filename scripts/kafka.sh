@@ -42,7 +42,7 @@ kafka_fetch() {
     # -C: a wrong checksum is an error. -U: what once could not be found is asked for again.
     timeout 900 mvn -B -q -ntp -C -U -f "$new/pom.xml" \
       org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies -DoutputDirectory="$new/libs" \
-      >"$DATA/log/maven.log" 2>&1 || { grep -m 1 ERROR "$DATA/log/maven.log"; return 1; }
+      >"$DATA/log/maven.log" 2>&1 || { grep -m 1 ERROR "$DATA/log/maven.log" >&2; return 1; }
     sync -f "$new"
     rm -rf "$KAFKA_HOME"
     mv "$new" "$KAFKA_HOME"
@@ -113,7 +113,7 @@ kafka_configure_node() {
   fi
   [[ -f $node/data/meta.properties ]] || # which is written last
     kafka_java kafka.tools.StorageTool format -t "$(<"${node%/*}/id")" -c "$node/server.properties" "${format[@]}" >"$node/log/format.log" 2>&1 ||
-    { tail -n 20 "$node/log/format.log"; die "Kafka's storage could not be formatted, see above."; }
+    die_with "$node/log/format.log" "Kafka's storage could not be formatted, see above."
 }
 
 # kafka_secure_node NODE: prints its settings. The cluster's `ca.pem` is what clients trust, `password` is the user postledger's.
@@ -159,8 +159,8 @@ kafka_await() {
   port=$(sed -n 's#^listeners=PLAINTEXT://127.0.0.1:\([0-9]*\),.*#\1#p' "$node/server.properties")
   until kafka_answers "$port" "${node##*/}" 2>/dev/null; do
     if ((SECONDS > deadline)) || ! remembered_process "$node/process" >/dev/null; then
-      tail -n 20 "$node/log/output" "$node/log/server.log" || true
-      die "Kafka did not become ready: see above, and $node/log"
+      tail -n 20 "$node/log/output" >&2 || true
+      die_with "$node/log/server.log" "Kafka did not become ready: see above, and $node/log"
     fi
     sleep 0.1
   done

@@ -13,8 +13,7 @@ media_start() {
   remember_process .data/media.process $!
   until port_taken "$MEDIA_PORT"; do
     if ((SECONDS > deadline)) || ! remembered_process .data/media.process >/dev/null; then
-      cat .data/log/media-store.log
-      die "the object store did not start, see above."
+      die_with .data/log/media-store.log "the object store did not start, see above."
     fi
     sleep 0.1
   done

@@ -10,7 +10,7 @@ npm_fetch() {
   mkdir -p "$new"
   cp "$files"/package{,-lock}.json "$new/"
   timeout 300 npm ci --prefix "$new" --ignore-scripts --no-audit --no-fund >"$DATA/log/npm.log" 2>&1 ||
-    { tail -n 5 "$DATA/log/npm.log"; return 1; }
+    { tail -n 5 "$DATA/log/npm.log" >&2; return 1; }
   rm -rf "$home"
   mv "$new" "$home"
 }

@@ -78,7 +78,7 @@ install_packages() {
   say "Installing: ${missing[*]}"
   mkdir -p "${NO_CLUSTER%/*}"
   echo 'create_main_cluster = false' >"$NO_CLUSTER"
-  (apt-get update && DEBIAN_FRONTEND=noninteractive "${install[@]}") >"$log" 2>&1 || { tail -n 20 "$log"; missing=(failed); }
+  (apt-get update && DEBIAN_FRONTEND=noninteractive "${install[@]}") >"$log" 2>&1 || { tail -n 20 "$log" >&2; missing=(failed); }
   rm -f "$NO_CLUSTER"
   [[ ${missing[0]} != failed ]] || die "the packages could not be installed, see above."
   mapfile -t missing < <(missing_packages "$1")

@@ -53,7 +53,7 @@ postgres_start() {
   bin=$(postgres_bin_of "$home") || die "$home/data needs Postgres $(<"$home/data/PG_VERSION"), which is not installed any more."
   for setting in "port=$port" "$@"; do options+=" -c $setting"; done
   as_postgres "$bin/pg_ctl" start -s -w -t 120 -D "$home/data" -l "$home/log" -o "$options" 9>&- ||
-    { tail -n 20 "$home/log"; die "Postgres did not start, see above."; }
+    die_with "$home/log" "Postgres did not start, see above."
 }
 
 # What wrote the data must read it: a newer Postgres may have been installed since.
@@ -88,7 +88,7 @@ postgres_crash() {
   local home
   home=$(readlink -f "$DATA/$1")
   as_postgres "$(postgres_bin_of "$home")/pg_ctl" restart -s -w -t 120 -m immediate -D "$home/data" -l "$home/log" 9>&- ||
-    { tail -n 20 "$home/log"; die "Postgres did not start again, see above."; }
+    die_with "$home/log" "Postgres did not start again, see above."
 }
 
 # postgres_remove NAME: its files, wherever they are.

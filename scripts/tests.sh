@@ -19,7 +19,7 @@ python_tool() {
   step "PyPI: $1" "1 min the first time"
   rm -rf "$home"
   if ! { "$python" -m venv "$home" && "$home/bin/pip" install -q --disable-pip-version-check -r "$wanted"; } >"$DATA/log/pip.log" 2>&1; then
-    tail -n 5 "$DATA/log/pip.log"
+    tail -n 5 "$DATA/log/pip.log" >&2
     [[ ${CI-} != true ]] || die "CI has to test with $1"
     return 1
   fi
@@ -105,7 +105,7 @@ export_test_screenshots() {
 
 warn_without_kafka() {
   [[ -n ${NO_KAFKA-} ]] || return 0
-  cat <<'TEXT'
+  cat >&2 <<'TEXT'
 
   **************************************************************************************
   * Apache Kafka could not be fetched, see above. What needs a broker is tested against  *

@@ -63,6 +63,7 @@ pub use random::Random;
 pub use script::path as test_tool;
 pub use smtp::{Smtp, SmtpOptions};
 pub use stack::{Settings, Stack};
+pub use temp::TempDir;
 pub use trail::{DispatchTrail, Trail};
 pub use wait::{eventually, stays};
 

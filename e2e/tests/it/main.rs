@@ -39,6 +39,7 @@ mod rebuild;
 mod restart;
 mod schedule;
 mod schedulers;
+mod scripts;
 mod shutdown;
 mod slow_provider;
 mod smtp_answers;
