@@ -44,7 +44,7 @@ pub(crate) async fn answer(
     answer: Value,
     appended: bool,
 ) -> Result<Done, CommandError> {
-    let epoch = feed::head(&mut *tx).await?.epoch;
+    let epoch = feed::epoch(&mut *tx).await?;
     let done = Done { answer, position: PositionToken { epoch, touched: Vec::new() }, appended };
     remember(tx, key, &done).await?;
     Ok(done)

@@ -242,7 +242,7 @@ impl Commands {
         }
         let epoch = match appended.epoch {
             Some(epoch) => epoch,
-            None => feed::head(&mut *tx).await?.epoch,
+            None => feed::epoch(&mut *tx).await?,
         };
         tx.commit().await?;
         self.store.appended.notify_one();

@@ -107,7 +107,7 @@ async fn insert_one(tx: &mut PgConnection, one: NewEvent, metadata: &Metadata) -
              (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
          RETURNING aggregate_type, stream_slot(aggregate_type, aggregate_id) AS slot, append_id,
-             (SELECT epoch FROM log_head) AS epoch",
+             (SELECT epoch FROM log_epoch) AS epoch",
     )
     .bind(one.aggregate_type)
     .bind(one.stream.to_string())
@@ -145,7 +145,7 @@ async fn insert_many(
              (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          SELECT *, $7 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::jsonb[])
          RETURNING aggregate_type, stream_slot(aggregate_type, aggregate_id) AS slot, append_id,
-             (SELECT epoch FROM log_head) AS epoch",
+             (SELECT epoch FROM log_epoch) AS epoch",
     )
     .bind(types)
     .bind(streams)

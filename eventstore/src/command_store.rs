@@ -6,7 +6,7 @@ use crate::idempotency::{self, Earlier};
 use crate::load::keys_for;
 use crate::position::{PositionToken, Touched};
 use crate::store::{Done, Request, Store};
-use crate::{Append, StoreError, append};
+use crate::{Append, StoreError, append, feed};
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use domain::{Event, Guard, Guarded, Sequence};
@@ -175,8 +175,8 @@ impl<'a> CommandStore<'a> {
         let (epoch, touched) = match done.epoch {
             Some(epoch) => (epoch, done.touched),
             None => {
-                let epoch = sqlx::query_scalar("SELECT epoch FROM log_head").fetch_one(&mut *db).await;
-                (epoch.map_err(StoreError::from)?, last_of(db, A::TYPE, stream).await?)
+                let epoch = feed::epoch(&mut *db).await?;
+                (epoch, last_of(db, A::TYPE, stream).await?)
             }
         };
         let position = PositionToken { epoch, touched };

@@ -36,8 +36,18 @@ pub struct Head {
     pub position: i64,
 }
 
+/// The last entry is asked, and not `log_head`: that row is updated for each batch, so that under an old snapshot (a dump)
+/// reading it passes all its dead versions.
 pub async fn head(db: impl PgExecutor<'_>) -> Result<Head, StoreError> {
-    Ok(sqlx::query_as("SELECT epoch, position FROM log_head").fetch_one(db).await?)
+    let head =
+        "SELECT epoch, coalesce((SELECT position FROM log ORDER BY position DESC LIMIT 1), 0) AS position
+                FROM log_epoch";
+    Ok(sqlx::query_as(head).fetch_one(db).await?)
+}
+
+/// Which history the log is: a restore alone changes it.
+pub async fn epoch(db: impl PgExecutor<'_>) -> Result<Uuid, StoreError> {
+    Ok(sqlx::query_scalar("SELECT epoch FROM log_epoch").fetch_one(db).await?)
 }
 
 /// How far the log is in Kafka.
@@ -51,7 +61,7 @@ pub struct Relayed {
 
 /// `None`: no relay has ever worked on this log.
 pub async fn relayed(db: impl PgExecutor<'_>) -> Result<Option<Relayed>, StoreError> {
-    let relayed = "SELECT r.epoch, r.position, r.acknowledged_at FROM relay r JOIN log_head h USING (epoch)";
+    let relayed = "SELECT r.epoch, r.position, r.acknowledged_at FROM relay r JOIN log_epoch USING (epoch)";
     Ok(sqlx::query_as(relayed).fetch_optional(db).await?)
 }
 

@@ -39,7 +39,7 @@ impl Checkpoints {
     pub async fn load(pool: &PgPool, projection: &dyn Projection) -> Result<Self, ConsumeError> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT h.epoch AS log_epoch, c.aggregate_type, c.slot, c.epoch, c.position
-             FROM log_head h LEFT JOIN checkpoints c ON c.projection = $1",
+             FROM log_epoch h LEFT JOIN checkpoints c ON c.projection = $1",
         )
         .bind(projection.name())
         .fetch_all(pool)
@@ -78,7 +78,7 @@ impl Checkpoints {
     pub async fn done_up_to(&self, pool: &PgPool) -> Result<i64, sqlx::Error> {
         let slots = || self.by_type.keys().flat_map(|name| (0..SLOTS).map(move |slot| (*name, slot)));
         sqlx::query_scalar(
-            "SELECT coalesce(min(n.position) - 1, (SELECT position FROM log_head))
+            "SELECT coalesce(min(n.position) - 1, (SELECT max(position) FROM log), 0)
              FROM unnest($1::text[], $2::smallint[], $3::bigint[]) c (aggregate_type, slot, position)
              CROSS JOIN LATERAL (
                  SELECT l.position FROM log l

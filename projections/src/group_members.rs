@@ -266,7 +266,7 @@ pub async fn page_as_of(
              EXISTS (SELECT FROM generate_series(0, $5 - 1) s (slot)
                      LEFT JOIN checkpoints c
                          ON c.projection = 'group_members' AND c.aggregate_type = 'subscriber' AND c.slot = s.slot
-                         AND c.epoch = (SELECT epoch FROM log_head)
+                         AND c.epoch = (SELECT epoch FROM log_epoch)
                      WHERE EXISTS (SELECT FROM log l
                                    WHERE l.aggregate_type = 'subscriber' AND l.slot = s.slot
                                      AND l.position > coalesce(c.position, 0) AND l.position <= $2)),

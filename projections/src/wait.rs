@@ -153,7 +153,7 @@ impl Seen {
             few.iter().flat_map(|one| one.models.iter().map(|(name, _)| *name)).collect();
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT h.epoch, e.append_id, e.aggregate_type, l.position, c.projection, c.position AS done
-             FROM log_head h
+             FROM log_epoch h
              LEFT JOIN events e ON e.append_id = ANY($1)
              LEFT JOIN log l ON l.append_id = e.append_id
              LEFT JOIN checkpoints c

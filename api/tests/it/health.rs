@@ -31,7 +31,7 @@ async fn lag_is_told_and_decides_nothing(pool: PgPool) {
     assert_eq!(groups["lag_events"], 1);
     assert!(groups["waiting_since"].is_string());
     assert!(ready["relay"].is_null());
-    let relay = "INSERT INTO relay (epoch) SELECT epoch FROM log_head";
+    let relay = "INSERT INTO relay (epoch) SELECT epoch FROM log_epoch";
     sqlx::query(relay).execute(&app.commands.store.pool).await.unwrap();
     let ready = app.get("/health/ready").anonymous().send().await.ok(200).json();
     assert_eq!(ready["relay"]["lag_events"], 1);

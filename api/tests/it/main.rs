@@ -19,6 +19,7 @@ mod idempotency;
 mod imports;
 mod kinds;
 mod limits;
+mod log_head;
 mod logs;
 mod media;
 mod oauth;

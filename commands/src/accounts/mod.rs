@@ -72,7 +72,7 @@ where
     let appended = append(&mut *tx, appends, &context.metadata()).await?;
     let epoch = match appended.epoch {
         Some(epoch) => epoch,
-        None => feed::head(&mut *tx).await?.epoch,
+        None => feed::epoch(&mut *tx).await?,
     };
     let position = PositionToken { epoch, touched: appended.touched };
     Ok(Recorded { after, version, position, appended: !is_nothing })

@@ -126,7 +126,7 @@ async fn epoch_change(pool: PgPool, stage: Stage) {
         brokers.make_topics_of(after);
     }
     let mut tx = pool.begin().await.unwrap();
-    for table in ["log_head", "checkpoints"] {
+    for table in ["log_epoch", "checkpoints"] {
         let stamp = format!("UPDATE {table} SET epoch = $1");
         sqlx::query(&stamp).bind(after).execute(&mut *tx).await.unwrap();
     }

@@ -54,7 +54,7 @@ async fn what_is_missing_at_the_end_is_found_by_the_relays_position(pool: PgPool
     // Long enough for several looks: what the relay has not acknowledged may still come, and is waited for.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(kept(&pool, A).await, [1], "the log is no way around Kafka");
-    let relay = "INSERT INTO relay (epoch, position) SELECT epoch, 2 FROM log_head";
+    let relay = "INSERT INTO relay (epoch, position) SELECT epoch, 2 FROM log_epoch";
     sqlx::query(relay).execute(&pool).await.unwrap();
     eventually("it is filled", async || (kept(&pool, A).await.len() > 1).then_some(())).await;
     assert_eq!(kept(&pool, A).await, [1, 2], "up to the acknowledged position and no further");

@@ -105,7 +105,7 @@ async fn a_foreign_epoch_ends_the_carrier_with_an_error(pool: PgPool) {
     let models = all();
     append(&pool, &group(A, &["a"])).await;
     follow(&pool, &models, None).await;
-    sqlx::query("UPDATE log_head SET epoch = gen_random_uuid()").execute(&pool).await.unwrap();
+    sqlx::query("UPDATE log_epoch SET epoch = gen_random_uuid()").execute(&pool).await.unwrap();
     let carrier = Embedded { pool: pool.clone(), projections: models, wake: None, interleaving: None };
     let ended = tokio::time::timeout(Duration::from_secs(10), carrier.run(CancellationToken::new())).await;
     assert!(matches!(ended.unwrap(), Err(ConsumeError::ForeignEpoch { .. })));
