@@ -65,6 +65,7 @@ pub struct Database {
     pub password_file: Option<PathBuf>,
     pub max_connections: u32,
     pub opt_out_connections: u32,
+    pub maintenance_every_seconds: u64,
 }
 
 impl Database {
@@ -269,6 +270,10 @@ impl Config {
         ensure!((50..=10_000).contains(&send.margin_ms), "send.margin_ms must be 50 to 10000");
         ensure!(self.database.max_connections >= 4, "database.max_connections must be at least 4");
         ensure!(self.database.opt_out_connections >= 1, "database.opt_out_connections must be at least 1");
+        ensure!(
+            (10..=86_400).contains(&self.database.maintenance_every_seconds),
+            "database.maintenance_every_seconds must be 10 to 86400"
+        );
         mail::Address::parse(&send.from).context("send.from")?;
         api::Providers::check(&self.providers()).context("api.oauth")?;
         Dkim::new(&self.dkim)?;

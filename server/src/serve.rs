@@ -110,7 +110,8 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     if roles.contains(&Role::Sequencer) {
         running.base("sequencer", infallible(sequencer.run(base.clone())));
         let pool = commands.store.pool.clone();
-        running.base("maintenance", infallible(workers::maintenance::run(pool, base.clone())));
+        let every = Duration::from_secs(config.database.maintenance_every_seconds);
+        running.base("maintenance", infallible(workers::maintenance::run(pool, every, base.clone())));
         if let Some(files) = files.clone() {
             let sweeper = MediaSweeper { commands: commands.clone(), files };
             running.base("media", infallible(sweeper.run(base.clone())));

@@ -4,8 +4,6 @@ use sqlx::PgPool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const INTERVAL: Duration = Duration::from_secs(3600);
-
 /// Sessions that are over are kept this much longer, so that their refresh tokens are known when they come back; in one go
 /// so many are deleted.
 const FORGET_SESSIONS: &str = "DELETE FROM sessions WHERE session_id IN (
@@ -40,8 +38,8 @@ const FORGET_RESET_REQUESTS: &str = "WITH old AS (
 const FORGET_STATES: &str = "DELETE FROM oauth_states WHERE state_hash IN (
     SELECT state_hash FROM oauth_states WHERE expires_at < now() LIMIT 10000)";
 
-/// Rotates the day partitions of idempotency keys and deletes what is over, at once and each hour, until `stop`.
-pub async fn run(pool: PgPool, stop: CancellationToken) {
+/// Rotates the day partitions of idempotency keys and deletes what is over, at once and then at each interval, until `stop`.
+pub async fn run(pool: PgPool, every: Duration, stop: CancellationToken) {
     loop {
         if let Err(error) = sqlx::query("SELECT rotate_idempotency_keys()").execute(&pool).await {
             tracing::warn!(%error, "idempotency keys: rotation will be tried again");
@@ -59,7 +57,7 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(every) => {}
             () = stop.cancelled() => return,
         }
     }

@@ -30,7 +30,7 @@ async fn old_rows_go_however_many_there_are(pool: PgPool) {
     }
     assert_eq!(rows(&pool).await, (OLD + 2, OLD / 2 + 2));
     let stop = CancellationToken::new();
-    let running = tokio::spawn(maintenance::run(pool.clone(), stop.clone()));
+    let running = tokio::spawn(maintenance::run(pool.clone(), Duration::from_secs(3600), stop.clone()));
     let all_gone = async {
         while rows(&pool).await != (2, 1) {
             tokio::time::sleep(Duration::from_millis(10)).await;
