@@ -16,6 +16,7 @@ mod load;
 mod pool;
 mod position;
 pub mod sealing;
+pub mod sending;
 pub mod sequencer;
 pub mod service_keys;
 mod store;

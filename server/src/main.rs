@@ -10,6 +10,7 @@ mod import;
 mod media_setup;
 mod metrics;
 mod operate;
+mod sending;
 mod serve;
 mod telemetry;
 
@@ -59,6 +60,11 @@ enum Command {
     Kafka {
         #[command(subcommand)]
         command: operate::Kafka,
+    },
+    /// Whether mails are handed over.
+    Sending {
+        #[command(subcommand)]
+        command: sending::Sending,
     },
     /// The settings.
     Config {
@@ -139,6 +145,7 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         Command::Kafka { command: operate::Kafka::Check } => {
             runtime.block_on(operate::check_kafka(config()?))
         }
+        Command::Sending { command } => runtime.block_on(sending::run(config()?, command)),
         Command::DeadLetters { command } => runtime.block_on(operate::dead_letters(config()?, command)),
     }
 }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use eventstore::feed;
+use eventstore::sending::{self, Stop};
 use projections::Lag;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -40,6 +41,23 @@ struct Ready {
     read_models: Vec<LagView>,
     /// How far the log is in Kafka; null where events do not travel by it, or no relay has ever worked.
     relay: Option<RelayView>,
+    /// Why nobody hands mails over; null: mails go. Opt-outs, sign-in and reads go on meanwhile.
+    sending_stopped: Option<StopView>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StopView {
+    #[schema(example = "operator")]
+    reason: String,
+    /// What an operator does about it.
+    remedy: &'static str,
+    since: Option<DateTime<Utc>>,
+}
+
+impl From<Stop> for StopView {
+    fn from(stop: Stop) -> Self {
+        Self { remedy: stop.remedy(), reason: stop.reason, since: stop.since }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -96,7 +114,9 @@ async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
         }
         let relay = if app.config.has_kafka { relay(&app.pool).await? } else { None };
         let lags = projections::lag(&app.pool, &projections::all()).await?;
-        Ok(Ready { status: "ready", read_models: lags.into_iter().map(LagView::from).collect(), relay })
+        let read_models = lags.into_iter().map(LagView::from).collect();
+        let sending_stopped = sending::stopped_by(&app.pool).await?.map(StopView::from);
+        Ok(Ready { status: "ready", read_models, relay, sending_stopped })
     };
     let checked = tokio::time::timeout(CHECK_TIME, check).await;
     checked.map_err(|_| ApiError::Overloaded("the database does not answer in time"))?.map(Json)

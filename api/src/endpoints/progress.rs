@@ -12,7 +12,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use domain::CampaignId;
 use domain::access::Scope;
 use futures::StreamExt;
-use projections::campaign_report;
 use std::convert::Infallible;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -47,11 +46,11 @@ async fn progress(
     position: Position,
 ) -> Result<Sse<impl futures::Stream<Item = Result<Event, Infallible>>>, ApiError> {
     position.wait(&app, MODELS).await?;
-    let first = campaign_report::get(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?;
+    let first = ReportView::read(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?;
     let watch = Watch {
         stream: Stream::begin(&app, &caller)?,
         campaign: id,
-        next: Some(first.into()),
+        next: Some(first),
         sent: None,
         done: false,
     };
@@ -89,10 +88,10 @@ impl Watch {
 
     /// A deleted campaign ends the stream; a database that does not answer is asked again.
     async fn read(&mut self) {
-        match campaign_report::get(&self.stream.app.pool, self.campaign).await {
-            Ok(Some(report)) => self.next = Some(report.into()),
+        match ReportView::read(&self.stream.app.pool, self.campaign).await {
+            Ok(Some(report)) => self.next = Some(report),
             Ok(None) => self.done = true,
-            Err(error) => drop(ApiError::from(error)),
+            Err(error) => drop(error),
         }
     }
 }

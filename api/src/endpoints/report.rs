@@ -9,9 +9,11 @@ use axum::Json;
 use axum::extract::State;
 use domain::CampaignId;
 use domain::access::Scope;
+use eventstore::sending;
 use projections::CampaignReport;
 use projections::campaign_report::{self, Report};
 use serde::Serialize;
+use sqlx::PgPool;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -55,9 +57,22 @@ pub(super) struct ReportView {
     unsubscribed: i64,
     /// Mails that were found to have started later than their permission allowed.
     late_handovers: i64,
+    /// Why nobody hands mails over, of this campaign or another, while this one sends: see `/health/ready`.
+    #[schema(example = json!(null))]
+    sending_stopped: Option<String>,
 }
 
 impl ReportView {
+    /// `None`: there is no such campaign.
+    pub async fn read(pool: &PgPool, id: CampaignId) -> Result<Option<Self>, ApiError> {
+        let Some(report) = campaign_report::get(pool, id).await? else { return Ok(None) };
+        let mut view = Self::from(report);
+        if view.status == "sending" {
+            view.sending_stopped = sending::stopped_by(pool).await?.map(|stop| stop.reason);
+        }
+        Ok(Some(view))
+    }
+
     /// Nothing of it will change any more.
     pub fn is_final(&self) -> bool {
         matches!(self.status.as_str(), "completed" | "cancelled") && self.pending == 0
@@ -84,6 +99,7 @@ impl From<Report> for ReportView {
             clicked: report.clicked,
             unsubscribed: report.unsubscribed,
             late_handovers: report.late_handovers,
+            sending_stopped: None,
         }
     }
 }
@@ -97,6 +113,5 @@ async fn get(
     position: Position,
 ) -> Result<Json<ReportView>, ApiError> {
     position.wait(&app, MODELS).await?;
-    let report = campaign_report::get(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?;
-    Ok(Json(report.into()))
+    Ok(Json(ReportView::read(&app.pool, id).await?.ok_or(ApiError::NotFound("campaign"))?))
 }

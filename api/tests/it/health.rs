@@ -1,4 +1,5 @@
 use crate::support::TestApp;
+use eventstore::sending;
 use serde_json::json;
 use sqlx::PgPool;
 use std::time::Duration;
@@ -38,6 +39,25 @@ async fn lag_is_told_and_decides_nothing(pool: PgPool) {
     // Events travel by Postgres again: what a relay once did is no news.
     let app = TestApp::without_projectors(pool, |_| {}).await;
     assert!(app.get("/health/ready").anonymous().send().await.ok(200).json()["relay"].is_null());
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn that_sending_is_off_is_told_with_its_remedy_and_decides_nothing(pool: PgPool) {
+    let app = TestApp::without_projectors(pool.clone(), |_| {}).await;
+    let stopped = async || {
+        let ready = app.get("/health/ready").anonymous().send().await.ok(200).json();
+        ready["sending_stopped"].clone()
+    };
+    assert!(stopped().await.is_null());
+    sending::pause(&pool, sending::OPERATOR).await.unwrap();
+    let stop = stopped().await;
+    assert_eq!(stop["reason"], "operator");
+    assert!(
+        stop["since"].is_string() && stop["remedy"].as_str().unwrap().contains("sending resume"),
+        "{stop}"
+    );
+    sending::resume(&pool).await.unwrap();
+    assert!(stopped().await.is_null());
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

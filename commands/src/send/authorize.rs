@@ -1,8 +1,9 @@
+use super::may_send::MaySend;
 use super::{Claim, Lease};
 use crate::{CommandError, Commands, Context, reader_key};
 use domain::dispatch::{Authorization, Dispatch, DispatchCommand, DispatchError, Index, Refusal};
 use domain::{AddressHash, CampaignId, Event, GroupId, Guarded, PermitId, Sequence, SubscriberId};
-use eventstore::{Decided, Loaded, StoreError, append, campaign_lock, ids, sealing::SubjectKeys};
+use eventstore::{Decided, Loaded, StoreError, append, ids, sealing::SubjectKeys};
 use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub enum Authorized<A> {
     Nobody { dispatch: Loaded<A> },
     /// Nobody knows whether the permit was stored: it has to be settled without a call.
     InDoubt { permit: PermitId, allowed: Vec<Index> },
-    /// The campaign does not send any more.
+    /// The campaign does not send any more, or nothing is sent now.
     Stopped,
     /// Somebody else has the dispatch.
     Lost,
@@ -60,7 +61,7 @@ struct GateRow {
 }
 
 impl Commands {
-    /// One short transaction: the campaign's state under its lock, the gates under theirs, the permit, the event.
+    /// One short transaction: the state of sending and the campaign's under their locks, the gates under theirs, the permit, the event.
     ///
     /// `hold`: how long after now nobody else may act for this worker (W, its margin and the call's time-out).
     #[allow(clippy::too_many_arguments)]
@@ -74,20 +75,9 @@ impl Commands {
         refused: Refused,
         hold: Duration,
     ) -> Result<Authorized<Dispatch>, CommandError> {
-        let mut tx = self.store.pool.begin().await?;
-        // Lock in one statement and look in the next: a statement's snapshot is older than the lock it waited for.
-        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-            .bind(campaign_lock(claim.campaign_id))
-            .execute(&mut *tx)
-            .await?;
-        let status: Option<String> =
-            sqlx::query_scalar("SELECT status FROM campaign_gates WHERE campaign_id = $1")
-                .bind(claim.campaign_id)
-                .fetch_optional(&mut *tx)
-                .await?;
-        if status.as_deref() != Some("sending") {
+        let Some(mut tx) = self.may_send(Some(claim.campaign_id)).await? else {
             return Ok(Authorized::Stopped);
-        }
+        };
         let gates = lock_gates(&mut tx, candidates, group).await?;
         let (allowed, mut suppressed) = judge(candidates, &gates);
         let erased = refused.erased.into_iter();
@@ -110,7 +100,7 @@ impl Commands {
     /// Under the locks that said who may be written to: the permit, the lease, the event, the commit.
     pub(super) async fn conclude<A>(
         &self,
-        mut tx: sqlx::Transaction<'_, sqlx::Postgres>,
+        mut tx: MaySend,
         lease: Lease,
         dispatch: Loaded<A>,
         authorize: A::Command,

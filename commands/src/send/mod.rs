@@ -1,11 +1,13 @@
 //! The write side of sending: claim a dispatch, authorize a chunk of it, settle what came of the calls.
 //!
+//! Nothing is authorized, nor claimed to be sent, while `sending` says so.
 //! No lock is held over a provider call. Authorizing writes a permit under the campaign's lock and the gates' locks;
 //! settling removes it. Whatever stops in between leaves the permit for whoever claims the dispatch next.
 
 mod account;
 mod authorize;
 mod claim;
+mod may_send;
 mod opt_out;
 mod settle;
 mod subscription;

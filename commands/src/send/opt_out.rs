@@ -29,7 +29,7 @@ impl Commands {
         made: Result<AddressHash, &'static str>,
         hold: Duration,
     ) -> Result<Authorized<Transactional>, CommandError> {
-        let mut tx = self.store.pool.begin().await?;
+        let Some(mut tx) = self.may_send(None).await? else { return Ok(Authorized::Stopped) };
         let refusal = |reason: &str| vec![Refusal { index: ONLY, reason: reason.into() }];
         let (mut allowed, mut suppressed, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
         match made {

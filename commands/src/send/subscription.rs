@@ -47,7 +47,7 @@ impl Commands {
         made: Result<(SubscriptionRequest, SubscriptionToken), &'static str>,
         hold: Duration,
     ) -> Result<Authorized<Transactional>, CommandError> {
-        let mut tx = self.store.pool.begin().await?;
+        let Some(mut tx) = self.may_send(None).await? else { return Ok(Authorized::Stopped) };
         let (mut allowed, mut suppressed, mut rejected, mut readers) = (vec![], vec![], vec![], vec![]);
         let refusal = |reason: &str| vec![Refusal { index: ONLY, reason: reason.into() }];
         match made {

@@ -41,7 +41,7 @@ impl Commands {
         unsendable: Vec<Refusal>,
         hold: Duration,
     ) -> Result<Authorized<Transactional>, CommandError> {
-        let mut tx = self.store.pool.begin().await?;
+        let Some(mut tx) = self.may_send(None).await? else { return Ok(Authorized::Stopped) };
         let gates = read_gates(&mut tx, &mail.aggregate, "ORDER BY address_hash FOR NO KEY UPDATE").await?;
         let (mut allowed, mut suppressed, mut readers) = (Vec::new(), Vec::new(), Vec::new());
         for index in candidates {

@@ -55,6 +55,7 @@ pub const CATALOG: &[(&str, Kind, &str)] = &[
     ("postledger_relay_lag_seconds", Gauge, "How long the oldest event waits for the brokers"),
     ("postledger_schedule_lag_seconds", Gauge, "How long a campaign is due and not begun"),
     ("postledger_dispatches", Gauge, "Dispatches with recipients to write to, by what they wait for"),
+    ("postledger_sending_stopped", Gauge, "1 while nobody hands mails over, by why"),
     ("postledger_recipients", Gauge, "Recipients of all campaigns, by state"),
     ("postledger_imports", Gauge, "Imports that are not over, by status"),
     ("postledger_erasures", Gauge, "Erased people of whom mails or rejected rows may be left"),

@@ -3,7 +3,7 @@
 
 use super::process::{Observed, seconds};
 use chrono::{DateTime, Utc};
-use eventstore::{StoreError, clock};
+use eventstore::{StoreError, clock, sending};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -80,6 +80,7 @@ impl Sampler {
         }
         self.schedule().await?;
         self.dispatches().await?;
+        self.sending().await?;
         self.recipients().await?;
         self.imports().await?;
         self.erasures().await?;
@@ -163,6 +164,16 @@ impl Sampler {
             [("claimed", claimed), ("waiting", waiting), ("resting", resting), ("held", held)]
         {
             metrics::gauge!("postledger_dispatches", "state" => state).set(count as f64);
+        }
+        Ok(())
+    }
+
+    async fn sending(&self) -> Result<(), StoreError> {
+        let stopped_by = sending::stopped_by(&self.database).await?.map(|stop| stop.reason);
+        for reason in sending::REASONS {
+            let is_why = stopped_by.as_deref() == Some(reason);
+            metrics::gauge!("postledger_sending_stopped", "reason" => *reason)
+                .set(f64::from(u8::from(is_why)));
         }
         Ok(())
     }

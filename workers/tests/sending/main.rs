@@ -11,5 +11,6 @@ mod gate;
 mod left_behind;
 mod lint;
 mod maintenance;
+mod sending_off;
 mod support;
 mod test_mail;

@@ -1,0 +1,56 @@
+//! Where every authorization begins: nothing opens a permit but in a transaction that found sending on.
+
+use crate::{CommandError, Commands};
+use domain::CampaignId;
+use eventstore::campaign_lock;
+use sqlx::{PgConnection, Postgres, Transaction};
+use std::ops::{Deref, DerefMut};
+
+/// A transaction in which sending is on, and the campaign sends, until its end.
+pub(super) struct MaySend(Transaction<'static, Postgres>);
+
+impl Commands {
+    /// `None`: nothing may be sent, or nothing of this campaign.
+    pub(super) async fn may_send(
+        &self,
+        campaign: Option<CampaignId>,
+    ) -> Result<Option<MaySend>, CommandError> {
+        let mut tx = self.store.pool.begin().await?;
+        // Lock in one statement and look in the next: a statement's snapshot is older than the lock it waited for.
+        // Without a campaign the second lock is none.
+        sqlx::query(
+            "SELECT pg_advisory_xact_lock_shared(hashtextextended('sending', 0)), pg_advisory_xact_lock_shared($1)",
+        )
+        .bind(campaign.map(campaign_lock))
+        .execute(&mut *tx)
+        .await?;
+        let may_send: bool = sqlx::query_scalar(
+            "SELECT sending_stopped_by() IS NULL AND ($1 IS NULL
+                 OR EXISTS (SELECT FROM campaign_gates WHERE campaign_id = $1 AND status = 'sending'))",
+        )
+        .bind(campaign)
+        .fetch_one(&mut *tx)
+        .await?;
+        Ok(may_send.then_some(MaySend(tx)))
+    }
+}
+
+impl MaySend {
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.0.commit().await
+    }
+}
+
+impl Deref for MaySend {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for MaySend {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}

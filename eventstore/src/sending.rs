@@ -1,0 +1,84 @@
+//! Whether anything may be handed over: a row beside the log, which every authorization asks under its lock.
+//!
+//! Opt-outs, sign-in and everything that is read know nothing of it.
+
+use crate::StoreError;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor, PgPool};
+
+/// By `postledger sending pause`.
+pub const OPERATOR: &str = "operator";
+/// Every reason that this release knows.
+pub const REASONS: &[&str] = &[OPERATOR];
+
+/// Why nothing is handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    pub reason: String,
+    /// Where the row says it.
+    pub since: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Resumed {
+    Now,
+    /// It was never off.
+    Before,
+    /// Something else has to be done first.
+    Refused(Stop),
+}
+
+impl Stop {
+    /// What an operator does about it.
+    pub fn remedy(&self) -> &'static str {
+        match self.reason.as_str() {
+            OPERATOR => "`postledger sending resume` lets mails go again",
+            _ => "this release does not know the reason: update it",
+        }
+    }
+
+    fn ends_by_resume(&self) -> bool {
+        self.reason == OPERATOR
+    }
+}
+
+/// `None`: mails go.
+pub async fn stopped_by(db: impl PgExecutor<'_>) -> Result<Option<Stop>, StoreError> {
+    let found: (Option<String>, Option<DateTime<Utc>>) =
+        sqlx::query_as("SELECT sending_stopped_by(), (SELECT paused_at FROM sending)").fetch_one(db).await?;
+    let (reason, since) = found;
+    Ok(reason.map(|reason| Stop { reason, since }))
+}
+
+/// Nothing is authorized from here on. A reason that stands already stays. Waits for authorizations under way, and not for
+/// the calls that they allow.
+pub async fn pause(pool: &PgPool, reason: &str) -> Result<(), StoreError> {
+    let mut tx = pool.begin().await?;
+    lock(&mut tx).await?;
+    sqlx::query("UPDATE sending SET paused_at = clock_timestamp(), reason = $1 WHERE reason IS NULL")
+        .bind(reason)
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx.commit().await?)
+}
+
+pub async fn resume(pool: &PgPool) -> Result<Resumed, StoreError> {
+    let mut tx = pool.begin().await?;
+    lock(&mut tx).await?;
+    let resumed = match stopped_by(&mut *tx).await? {
+        None => Resumed::Before,
+        Some(stop) if !stop.ends_by_resume() => Resumed::Refused(stop),
+        Some(_) => {
+            sqlx::query("UPDATE sending SET paused_at = NULL, reason = NULL").execute(&mut *tx).await?;
+            Resumed::Now
+        }
+    };
+    tx.commit().await?;
+    Ok(resumed)
+}
+
+/// Authorizations share this lock from their first statement on, so that they wait for it before they hold anything.
+async fn lock(tx: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('sending', 0))").execute(tx).await?;
+    Ok(())
+}
