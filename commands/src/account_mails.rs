@@ -4,7 +4,7 @@
 //! mail, and its hash is written in the transaction that lets the mail go. So each kind of link has one hash that counts,
 //! that of the newest mail, from then until it is used or its time is over.
 
-use crate::accounts::record;
+use crate::accounts::{self, record};
 use crate::mail_limits::MailLimit;
 use crate::secrets::{self, Given};
 use crate::{CommandError, Commands, Context};
@@ -121,24 +121,32 @@ impl Commands {
     }
 }
 
-/// Of the kind's links of this user the mail's counts from now on; false: a newer mail was asked for, or there is nobody who
-/// may have one.
+/// Of the kind's links of this user the mail's counts from now on; false: a newer mail was asked for, a password was chosen
+/// since this one was, or there is nobody who may have one.
 pub(crate) async fn let_link_count(
     tx: &mut PgConnection,
     dispatch: DispatchId,
     token: &AccountToken,
 ) -> Result<bool, CommandError> {
-    let user: Option<UserId> = sqlx::query_scalar(
-        "SELECT a.user_id FROM account_mails m JOIN accounts a USING (user_id)
-         WHERE m.dispatch_id = $1 AND NOT a.disabled AND NOT EXISTS (
-             SELECT FROM account_mails newer
-             WHERE newer.user_id = m.user_id AND newer.kind = m.kind AND newer.requested_at > m.requested_at)
-         FOR NO KEY UPDATE OF a",
+    let whose = "SELECT user_id FROM account_mails WHERE dispatch_id = $1";
+    let user: Option<Option<UserId>> =
+        sqlx::query_scalar(whose).bind(dispatch).fetch_optional(&mut *tx).await?;
+    let Some(user) = user.flatten() else { return Ok(false) };
+    accounts::lock(tx, user).await?;
+    let counts: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM account_mails m JOIN accounts a USING (user_id)
+         WHERE m.dispatch_id = $1 AND NOT a.disabled
+             AND NOT EXISTS (SELECT FROM account_mails newer
+                 WHERE newer.user_id = m.user_id AND newer.kind = m.kind AND newer.requested_at > m.requested_at)
+             AND NOT EXISTS (SELECT FROM passwords p
+                 WHERE p.user_id = m.user_id AND p.changed_at > m.requested_at))",
     )
     .bind(dispatch)
-    .fetch_optional(&mut *tx)
+    .fetch_one(&mut *tx)
     .await?;
-    let Some(user) = user else { return Ok(false) };
+    if !counts {
+        return Ok(false);
+    }
     sqlx::query("UPDATE account_mails SET token_hash = NULL WHERE user_id = $1 AND kind = $2 AND token_hash IS NOT NULL")
         .bind(user)
         .bind(token.kind.as_str())
@@ -160,25 +168,24 @@ pub(crate) async fn spend_link(
     token: &str,
 ) -> Result<Option<UserId>, CommandError> {
     let hash = secrets::hash(token);
+    let Some(user) = user_of_link(tx, kind, &hash).await? else { return Ok(None) };
     // Of two requests with one link the second waits here for the first, and then finds it spent.
-    sqlx::query(
-        "SELECT FROM accounts WHERE user_id = (SELECT user_id FROM account_mails WHERE token_hash = $1) FOR UPDATE",
-    )
-    .bind(hash.as_slice())
-    .execute(&mut *tx)
-    .await?;
-    let user: Option<UserId> = sqlx::query_scalar(
-        "SELECT user_id FROM account_mails
-         WHERE token_hash = $1 AND kind = $2 AND expires_at > clock_timestamp()",
-    )
-    .bind(hash.as_slice())
-    .bind(kind.as_str())
-    .fetch_optional(&mut *tx)
-    .await?;
-    if let Some(user) = user {
+    accounts::lock(tx, user).await?;
+    let still = user_of_link(tx, kind, &hash).await?;
+    if still.is_some() {
         forget_links(tx, user).await?;
     }
-    Ok(user)
+    Ok(still)
+}
+
+async fn user_of_link(
+    tx: &mut PgConnection,
+    kind: AccountMailKind,
+    hash: &[u8; 32],
+) -> Result<Option<UserId>, CommandError> {
+    let user = "SELECT user_id FROM account_mails
+                WHERE token_hash = $1 AND kind = $2 AND expires_at > clock_timestamp()";
+    Ok(sqlx::query_scalar(user).bind(hash.as_slice()).bind(kind.as_str()).fetch_optional(tx).await?)
 }
 
 /// Who has chosen a password has no use for links that were sent before.

@@ -74,6 +74,11 @@ impl Commands {
     /// Beyond the limit of mails to one person there is none. False: another sender has the note.
     async fn queue_opt_out_mail(&self, subscriber: SubscriberId, opt_out: i64) -> Result<bool, CommandError> {
         let mut tx = self.store.pool.begin().await?;
+        let lock = "SELECT FROM opt_out_mails WHERE (subscriber_id, opt_out) = ($1, $2) AND done_at IS NULL
+                    FOR UPDATE SKIP LOCKED";
+        if sqlx::query(lock).bind(subscriber).bind(opt_out).fetch_optional(&mut *tx).await?.is_none() {
+            return Ok(false);
+        }
         let note: Option<Note> = sqlx::query_as(
             "SELECT n.subscriber_id, n.opt_out, n.scope, n.opted_out_at, c.hourly, c.daily
              FROM opt_out_mails n CROSS JOIN LATERAL (
@@ -82,7 +87,7 @@ impl Commands {
                  FROM opt_out_mails o
                  WHERE o.subscriber_id = n.subscriber_id AND o.opt_out <= n.opt_out
                    AND o.opted_out_at > n.opted_out_at - interval '1 day') c
-             WHERE (n.subscriber_id, n.opt_out) = ($1, $2) AND n.done_at IS NULL FOR UPDATE OF n SKIP LOCKED",
+             WHERE (n.subscriber_id, n.opt_out) = ($1, $2)",
         )
         .bind(subscriber)
         .bind(opt_out)

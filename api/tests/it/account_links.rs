@@ -3,10 +3,11 @@
 
 use crate::support::{Answer, PASSWORD, TestApp};
 use commands::AccountToken;
+use domain::EmailAddress;
 use domain::access::Role;
 use domain::transactional::{AccountMailKind, Transactional};
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -39,7 +40,17 @@ pub async fn send_mail(app: &TestApp, kind: AccountMailKind) -> Option<String> {
     matches!(authorized, commands::send::Authorized::Permit { .. }).then_some(text)
 }
 
-async fn reset_token(app: &TestApp) -> String {
+/// Held until it is rolled back or committed.
+pub async fn lock_account(app: &TestApp, email: &str) -> Transaction<'static, Postgres> {
+    let address = EmailAddress::parse(email).unwrap();
+    let hash = app.commands.store.master.address_hash(&address).0;
+    let mut lock = app.pool.begin().await.unwrap();
+    let account = "SELECT FROM accounts WHERE address_hash = $1 FOR UPDATE";
+    sqlx::query(account).bind(hash.as_slice()).fetch_one(&mut *lock).await.unwrap();
+    lock
+}
+
+pub async fn reset_token(app: &TestApp) -> String {
     ask(app, ANA).await.ok(202);
     send_mail(app, RESET).await.unwrap()
 }

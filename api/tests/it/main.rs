@@ -26,6 +26,7 @@ mod oauth;
 mod one_click;
 mod openapi;
 mod page;
+mod password_races;
 mod position;
 mod preferences;
 mod progress;

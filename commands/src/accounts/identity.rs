@@ -5,7 +5,7 @@
 //! subject that has come by the address, signs in as nobody, until an administrator unlinks the first.
 
 use super::sign_in::SignedIn;
-use super::{record, roles, set_version};
+use super::{lock, record, roles, set_version};
 use crate::{CommandError, Commands, Context, idempotent, secrets};
 use chrono::{DateTime, Utc};
 use domain::session::Refusal;
@@ -206,10 +206,4 @@ async fn lock_by_address(
     sqlx::query(lock).bind(address.0.as_slice()).execute(&mut *tx).await?;
     let account = format!("{ACCOUNT} WHERE address_hash = $1");
     Ok(sqlx::query_as(&account).bind(address.0.as_slice()).fetch_optional(tx).await?)
-}
-
-async fn lock(tx: &mut PgConnection, user: UserId) -> Result<(), CommandError> {
-    let lock = "SELECT FROM accounts WHERE user_id = $1 FOR NO KEY UPDATE";
-    sqlx::query(lock).bind(user).execute(tx).await?;
-    Ok(())
 }

@@ -112,6 +112,14 @@ fn sealed_text(value: &Personal) -> Option<&str> {
     }
 }
 
+/// Locks an account's row and reads nothing: what a statement joins to the row that it locks, or asks for beside it, is as
+/// old as the statement, which may have waited for the lock. So the next statement looks.
+pub(crate) async fn lock(tx: &mut PgConnection, user: UserId) -> Result<(), CommandError> {
+    let lock = "SELECT FROM accounts WHERE user_id = $1 FOR NO KEY UPDATE";
+    sqlx::query(lock).bind(user).execute(tx).await?;
+    Ok(())
+}
+
 /// The row as the stream is now.
 async fn set_version(tx: &mut PgConnection, user: UserId, version: Sequence) -> Result<(), CommandError> {
     sqlx::query("UPDATE accounts SET version = $2 WHERE user_id = $1")

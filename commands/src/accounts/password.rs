@@ -1,4 +1,4 @@
-use super::{record, sessions, set_version};
+use super::{lock, record, sessions, set_version};
 use crate::account_mails::forget_links;
 use crate::passwords::Password;
 use crate::{CommandError, Commands, Context};
@@ -32,10 +32,7 @@ impl Commands {
         }
         let phc = self.passwords.hash(new).await?;
         let mut tx = self.store.pool.begin().await?;
-        sqlx::query("SELECT FROM accounts WHERE user_id = $1 FOR UPDATE")
-            .bind(user)
-            .execute(&mut *tx)
-            .await?;
+        lock(&mut tx, user).await?;
         let changed = sqlx::query(
             "UPDATE passwords SET phc = $2, changed_at = clock_timestamp() WHERE user_id = $1 AND changed_at = $3",
         )

@@ -25,7 +25,6 @@ struct ResetRequest {
     source_address: Option<String>,
     user_agent: Option<String>,
     requested_at: DateTime<Utc>,
-    user_id: Option<UserId>,
 }
 
 impl Commands {
@@ -80,14 +79,14 @@ impl Commands {
     async fn take_reset_request(&self, attempt: Uuid) -> Result<bool, CommandError> {
         let mut tx = self.store.pool.begin().await?;
         let found: Option<ResetRequest> = sqlx::query_as(
-            "SELECT r.*, user_id FROM reset_requests r LEFT JOIN accounts USING (address_hash)
-             WHERE attempt_id = $1 AND NOT taken FOR UPDATE OF r SKIP LOCKED",
+            "SELECT * FROM reset_requests WHERE attempt_id = $1 AND NOT taken FOR UPDATE SKIP LOCKED",
         )
         .bind(attempt)
         .fetch_optional(&mut *tx)
         .await?;
         let Some(request) = found else { return Ok(false) };
-        match request.user_id {
+        let user = "SELECT user_id FROM accounts WHERE address_hash = $1";
+        match sqlx::query_scalar(user).bind(request.address_hash.as_slice()).fetch_optional(&mut *tx).await? {
             Some(user) => self.mail_to(user, &mut tx, request).await?,
             None => forget_key(&mut tx, attempt).await?,
         }

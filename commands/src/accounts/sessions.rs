@@ -96,7 +96,8 @@ pub(super) async fn lock_all(tx: &mut PgConnection, user: UserId) -> Result<Vec<
     Ok(sqlx::query_scalar(lock).bind(user).fetch_all(tx).await?)
 }
 
-/// Locks the oldest of them, so that with one more there are no more than allowed.
+/// Locks the oldest of them, so that with one more there are no more than allowed. The account is locked already, so that none
+/// begins meanwhile; where one ends while this waits, the oldest goes though there would be room.
 pub(super) async fn beyond_the_limit(
     tx: &mut PgConnection,
     user: UserId,

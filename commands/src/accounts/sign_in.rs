@@ -1,4 +1,4 @@
-use super::{key_of, record, roles, sealed_text, sealed_visit, sessions};
+use super::{key_of, lock, record, roles, sealed_text, sealed_visit, sessions};
 use crate::passwords::Password;
 use crate::secrets::{self, Given};
 use crate::{CommandError, Commands, Context};
@@ -86,11 +86,12 @@ impl Commands {
     ) -> Result<SignedIn, CommandError> {
         let user_id = account.user_id;
         let mut tx = self.store.pool.begin().await?;
-        // The password was compared before the lock: it must not have changed since, nor the user been disabled. Sign-ins
-        // of one user take turns, so that each counts the others' sessions.
+        // Sign-ins of one user take turns, so that each counts the others' sessions.
+        lock(&mut tx, user_id).await?;
+        // The password was compared before the lock: it must not have changed since, nor the user been disabled.
         let found: Option<Vec<String>> = sqlx::query_scalar(
             "SELECT a.roles FROM accounts a JOIN passwords p USING (user_id)
-             WHERE user_id = $1 AND NOT a.disabled AND p.changed_at = $2 FOR NO KEY UPDATE OF a",
+             WHERE user_id = $1 AND NOT a.disabled AND p.changed_at = $2",
         )
         .bind(user_id)
         .bind(account.changed_at)
