@@ -220,12 +220,6 @@ impl Commands {
         self.command_campaign(id, begin, request).await
     }
 
-    /// Waits for a person; goes on by itself once the reason is gone.
-    pub async fn halt_freezing(&self, id: CampaignId, reason: &str) -> Result<Done, CommandError> {
-        let halt = CampaignCommand::HaltFreezing { reason: reason.into() };
-        self.command_campaign(id, halt, Context::system("scheduler").request(Value::Null)).await
-    }
-
     pub async fn freeze_campaign(&self, id: CampaignId, manifest: Manifest) -> Result<Done, CommandError> {
         let request = Context::system("scheduler").request(Value::Null);
         self.command_campaign(id, CampaignCommand::Freeze(manifest), request).await

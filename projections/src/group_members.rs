@@ -3,14 +3,17 @@
 //!
 //! A membership is in force while its subscriber is in the group and opted out neither of it nor of everything.
 
-use crate::checkpoints::SLOTS;
+mod audience;
+
+pub use audience::{AsOf, page_as_of};
+
 use crate::streams::{self, Entries};
-use crate::{ApplyError, PAGE_MAX, Projection};
+use crate::{ApplyError, Projection};
 use async_trait::async_trait;
 use domain::consent::Scope;
 use domain::subscriber::{Subscriber, SubscriberEvent};
 use domain::{GroupId, SubscriberId};
-use eventstore::{LogEvent, StoreError};
+use eventstore::LogEvent;
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -235,56 +238,4 @@ async fn add_counts(tx: &mut PgConnection, counts: BTreeMap<GroupId, i64>) -> Re
     .execute(tx)
     .await
     .map(drop)
-}
-
-/// A part of a group as it was at one position.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AsOf {
-    /// The next members in the order of their ids; none is the end.
-    Ready(Vec<SubscriberId>),
-    /// This read model has not yet done all that the log holds up to the position.
-    Behind,
-    /// Events up to the position wait among the dead letters: it cannot be said who was a member.
-    Parked,
-}
-
-/// Up to `limit` members of `group` as of `position` with ids above `after`.
-///
-/// One statement both looks at the checkpoints and reads the page, so that one snapshot answers both; the caller's
-/// transaction must be READ COMMITTED. `position` must be one that the log has given.
-pub async fn page_as_of(
-    db: &mut PgConnection,
-    group: GroupId,
-    position: i64,
-    after: Option<SubscriberId>,
-    limit: i64,
-) -> Result<AsOf, StoreError> {
-    let (parked, behind, members): (bool, bool, Vec<SubscriberId>) = sqlx::query_as(
-        "SELECT
-             EXISTS (SELECT FROM dead_letters
-                     WHERE projection = 'group_members' AND aggregate_type = 'subscriber' AND position <= $2),
-             EXISTS (SELECT FROM generate_series(0, $5 - 1) s (slot)
-                     LEFT JOIN checkpoints c
-                         ON c.projection = 'group_members' AND c.aggregate_type = 'subscriber' AND c.slot = s.slot
-                         AND c.epoch = (SELECT epoch FROM log_epoch)
-                     WHERE EXISTS (SELECT FROM log l
-                                   WHERE l.aggregate_type = 'subscriber' AND l.slot = s.slot
-                                     AND l.position > coalesce(c.position, 0) AND l.position <= $2)),
-             ARRAY(SELECT subscriber_id FROM group_members
-                   WHERE group_id = $1 AND subscriber_id > $3
-                     AND joined_position <= $2 AND (left_position IS NULL OR left_position > $2)
-                   ORDER BY subscriber_id LIMIT $4)",
-    )
-    .bind(group)
-    .bind(position)
-    .bind(after.unwrap_or_default())
-    .bind(limit.clamp(1, PAGE_MAX))
-    .bind(i32::from(SLOTS))
-    .fetch_one(db)
-    .await?;
-    Ok(match (parked, behind) {
-        (true, _) => AsOf::Parked,
-        (false, true) => AsOf::Behind,
-        (false, false) => AsOf::Ready(members),
-    })
 }

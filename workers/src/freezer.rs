@@ -1,22 +1,25 @@
 //! Freezes audiences: pages the members of a group, as they were at the position of the campaign's own
 //! `CampaignFreezing` event, into dispatches.
 //!
-//! Each page is a short transaction of its own. Whoever does a page again meets its dispatch's primary key, and the
-//! next page begins behind the last one recorded: so a crash or a second scheduler changes nothing.
+//! Campaigns that freeze take turns, a page each, so that a large audience keeps no small one waiting. Each page is a
+//! short transaction of its own. Whoever does a page again meets its dispatch's primary key, and the next page begins
+//! behind the last one recorded: so a crash or a second scheduler changes nothing.
 
+use crate::rests::Rests;
 use crate::sender::describe;
 use aws_lc_rs::digest;
 use commands::{CommandError, Commands, Context};
 use domain::campaign::{Campaign, Manifest, Phase};
 use domain::dispatch::{Dispatch, DispatchCommand};
 use domain::group::Group;
-use domain::{CampaignId, SubscriberId};
+use domain::{CampaignId, GroupId, SubscriberId};
 use eventstore::{
     Decided, Loaded, StoreError, append, campaign_lock, ids, load, load_many, sealing::SubjectKeys,
 };
 use projections::group_members::{self, AsOf};
 use sqlx::PgConnection;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,14 +27,33 @@ use uuid::Uuid;
 const BEHIND_POLL: Duration = Duration::from_millis(20);
 const IDLE_POLL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
-/// Dispatches whose recipients are digested at once.
+/// Dispatches whose recipients are digested in one turn.
 const DIGEST_BATCH: i64 = 50;
 
-#[derive(Clone)]
 pub struct Freezer {
     commands: Commands,
     /// Recipients of one dispatch.
     page_size: usize,
+    /// How far each campaign got. What is lost of it is read again.
+    under_way: HashMap<CampaignId, Freezing>,
+    /// Campaigns whose last turn failed.
+    rests: Rests<CampaignId>,
+}
+
+/// A campaign between its `CampaignFreezing` and its `CampaignFrozen`.
+struct Freezing {
+    group: GroupId,
+    /// Everybody is in a dispatch.
+    is_planned: bool,
+    manifest: Manifest,
+    digest: digest::Context,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Moved,
+    /// The sequencer or a read model has to do something first, or another scheduler was faster.
+    Waits,
 }
 
 enum Page {
@@ -39,7 +61,6 @@ enum Page {
     /// Everybody is in a dispatch.
     Complete,
     Behind,
-    Parked,
     /// The campaign does not freeze any more.
     Stopped,
 }
@@ -53,10 +74,11 @@ struct LastPage {
 impl Freezer {
     /// `page_size`: at most [`domain::dispatch::RECIPIENTS_MAX`].
     pub fn new(commands: Commands, page_size: usize) -> Self {
-        Self { commands, page_size: page_size.clamp(1, domain::dispatch::RECIPIENTS_MAX) }
+        let page_size = page_size.clamp(1, domain::dispatch::RECIPIENTS_MAX);
+        Self { commands, page_size, under_way: HashMap::new(), rests: Rests::default() }
     }
 
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let pause = match self.step(&stop).await {
                 Ok(pause) => pause,
@@ -72,51 +94,84 @@ impl Freezer {
         }
     }
 
-    /// Goes on with every campaign that freezes; returns how soon to look again.
-    pub async fn step(&self, stop: &CancellationToken) -> Result<Duration, CommandError> {
+    /// Gives each campaign that freezes one turn; returns how soon the next ones are.
+    pub async fn step(&mut self, stop: &CancellationToken) -> Result<Duration, CommandError> {
         let freezing: Vec<CampaignId> = sqlx::query_scalar(
             "SELECT campaign_id FROM campaign_gates WHERE status = 'freezing' ORDER BY campaign_id",
         )
         .fetch_all(&self.commands.store.pool)
         .await?;
-        for campaign in &freezing {
-            if let Err(error) = self.freeze(*campaign, stop).await {
-                tracing::warn!(campaign.id = %campaign, error = %describe(&error), "freezing will go on");
+        self.under_way.retain(|id, _| freezing.binary_search(id).is_ok());
+        self.rests.retain(|id| freezing.binary_search(id).is_ok());
+        let mut pause = if freezing.is_empty() { IDLE_POLL } else { BEHIND_POLL };
+        for id in freezing {
+            if stop.is_cancelled() {
+                break;
             }
-        }
-        Ok(if freezing.is_empty() { IDLE_POLL } else { BEHIND_POLL })
-    }
-
-    async fn freeze(&self, id: CampaignId, stop: &CancellationToken) -> Result<(), CommandError> {
-        let pool = &self.commands.store.pool;
-        let campaign = load::<Campaign>(pool, id).await?.aggregate;
-        let (Phase::Freezing { .. }, Some(details)) = (&campaign.phase, &campaign.details) else {
-            return Ok(());
-        };
-        // The sequencer has not come to it yet.
-        let Some(position) = self.position_of(id, &campaign).await? else { return Ok(()) };
-        let group = load::<Group>(pool, details.group_id).await?.aggregate;
-        while group.exists() && !stop.is_cancelled() {
-            match self.page(id, details.group_id, position).await? {
-                Page::Written => {}
-                Page::Complete => break,
-                Page::Behind | Page::Stopped => return Ok(()),
-                Page::Parked => {
-                    self.commands.halt_freezing(id, "projection_parked").await?;
-                    return Ok(());
+            if self.rests.is_resting(&id, Instant::now()) {
+                continue;
+            }
+            match self.turn(id).await {
+                Ok(turn) => {
+                    self.rests.end(&id);
+                    if turn == Turn::Moved {
+                        pause = Duration::ZERO;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(campaign.id = %id, error = %describe(&error), "freezing will go on");
+                    // The digest may have missed what it was about to read.
+                    self.under_way.remove(&id);
+                    self.rests.begin(id, Instant::now());
                 }
             }
         }
-        if stop.is_cancelled() {
-            return Ok(());
-        }
-        let manifest = self.manifest(id, &campaign, position).await?;
-        tracing::info!(campaign.id = %id, recipients = manifest.recipients, "audience frozen");
-        match self.commands.freeze_campaign(id, manifest).await {
-            // Cancelled, or frozen by another scheduler.
-            Ok(_) | Err(CommandError::Forbidden { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        Ok(pause)
+    }
+
+    async fn turn(&mut self, id: CampaignId) -> Result<Turn, CommandError> {
+        let mut freezing = match self.under_way.remove(&id) {
+            Some(freezing) => freezing,
+            None => match self.begin(id).await? {
+                Some(freezing) => freezing,
+                None => return Ok(Turn::Waits),
+            },
+        };
+        let turn = match freezing.is_planned {
+            true => self.digest(id, &mut freezing).await?,
+            false => self.plan_next(id, &mut freezing).await?,
+        };
+        self.under_way.insert(id, freezing);
+        Ok(turn)
+    }
+
+    /// None where the sequencer has not come to it yet.
+    async fn begin(&self, id: CampaignId) -> Result<Option<Freezing>, CommandError> {
+        let pool = &self.commands.store.pool;
+        let campaign = load::<Campaign>(pool, id).await?.aggregate;
+        let (Phase::Freezing, Some(details)) = (&campaign.phase, &campaign.details) else { return Ok(None) };
+        let Some(position) = self.position_of(id, &campaign).await? else { return Ok(None) };
+        let group = load::<Group>(pool, details.group_id).await?.aggregate;
+        let manifest = Manifest {
+            position,
+            template_version: campaign.template_version,
+            recipients: 0,
+            dispatches: 0,
+            digest: String::new(),
+        };
+        let digest = digest::Context::new(&digest::SHA256);
+        Ok(Some(Freezing { group: details.group_id, is_planned: !group.exists(), manifest, digest }))
+    }
+
+    async fn plan_next(&self, id: CampaignId, freezing: &mut Freezing) -> Result<Turn, CommandError> {
+        Ok(match self.page(id, freezing.group, freezing.manifest.position).await? {
+            Page::Written => Turn::Moved,
+            Page::Behind | Page::Stopped => Turn::Waits,
+            Page::Complete => {
+                freezing.is_planned = true;
+                Turn::Moved
+            }
+        })
     }
 
     async fn position_of(&self, id: CampaignId, campaign: &Campaign) -> Result<Option<i64>, CommandError> {
@@ -151,7 +206,6 @@ impl Freezer {
         let limit = self.page_size as i64;
         let members = match group_members::page_as_of(&mut tx, group, position, after, limit).await? {
             AsOf::Behind => return Ok(Page::Behind),
-            AsOf::Parked => return Ok(Page::Parked),
             AsOf::Ready(members) if members.is_empty() => return Ok(Page::Complete),
             AsOf::Ready(members) => members,
         };
@@ -178,44 +232,38 @@ impl Freezer {
         Ok(())
     }
 
-    /// Read back from what was recorded, so that it says what will be sent.
-    async fn manifest(
-        &self,
-        id: CampaignId,
-        campaign: &Campaign,
-        position: i64,
-    ) -> Result<Manifest, CommandError> {
+    /// Reads back what was recorded, so that the manifest says what will be sent, and after the last dispatch freezes the
+    /// campaign.
+    async fn digest(&self, id: CampaignId, freezing: &mut Freezing) -> Result<Turn, CommandError> {
         let pool = &self.commands.store.pool;
-        let mut manifest = Manifest {
-            position,
-            template_version: campaign.template_version,
-            recipients: 0,
-            dispatches: 0,
-            digest: String::new(),
-        };
-        let mut digest = digest::Context::new(&digest::SHA256);
-        loop {
-            let pages: Vec<Uuid> = sqlx::query_scalar(
-                "SELECT dispatch_id FROM dispatch_work WHERE campaign_id = $1 AND page >= $2 ORDER BY page LIMIT $3",
-            )
-            .bind(id)
-            .bind(manifest.dispatches.cast_signed())
-            .bind(DIGEST_BATCH)
-            .fetch_all(pool)
-            .await?;
-            if pages.is_empty() {
-                break;
+        let Freezing { manifest, digest, .. } = freezing;
+        let pages: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT dispatch_id FROM dispatch_work WHERE campaign_id = $1 AND page >= $2 ORDER BY page LIMIT $3",
+        )
+        .bind(id)
+        .bind(manifest.dispatches.cast_signed())
+        .bind(DIGEST_BATCH)
+        .fetch_all(pool)
+        .await?;
+        let dispatches = load_many::<Dispatch>(pool, &pages).await?;
+        for dispatch in pages.iter().filter_map(|page| dispatches.get(page)) {
+            for recipient in &dispatch.aggregate.recipients {
+                digest.update(recipient.subscriber.as_bytes());
+                manifest.recipients += 1;
             }
-            let dispatches = load_many::<Dispatch>(pool, &pages).await?;
-            for dispatch in pages.iter().filter_map(|page| dispatches.get(page)) {
-                for recipient in &dispatch.aggregate.recipients {
-                    digest.update(recipient.subscriber.as_bytes());
-                    manifest.recipients += 1;
-                }
-                manifest.dispatches += 1;
-            }
+            manifest.dispatches += 1;
         }
-        manifest.digest = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(manifest)
+        if pages.len() as i64 == DIGEST_BATCH {
+            return Ok(Turn::Moved);
+        }
+        let digest = digest.clone().finish();
+        manifest.digest = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        match self.commands.freeze_campaign(id, manifest.clone()).await {
+            Ok(_) => tracing::info!(campaign.id = %id, recipients = manifest.recipients, "audience frozen"),
+            // Cancelled, or frozen by another scheduler.
+            Err(CommandError::Forbidden { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Turn::Moved)
     }
 }

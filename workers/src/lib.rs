@@ -8,6 +8,7 @@ pub mod mailers;
 pub mod maintenance;
 pub mod media;
 pub mod metrics;
+mod rests;
 pub mod scheduler;
 pub mod sender;
 pub mod window;

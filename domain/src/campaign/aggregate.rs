@@ -17,9 +17,7 @@ pub enum Phase {
     Scheduled {
         at: DateTime<Utc>,
     },
-    Freezing {
-        halted: Option<String>,
-    },
+    Freezing,
     Sending,
     Paused,
     Completed,
@@ -34,7 +32,7 @@ impl Phase {
             Self::None => "unknown",
             Self::Draft => "draft",
             Self::Scheduled { .. } => "scheduled",
-            Self::Freezing { .. } => "freezing",
+            Self::Freezing => "freezing",
             Self::Sending => "sending",
             Self::Paused => "paused",
             Self::Completed => "completed",
@@ -87,9 +85,10 @@ impl Aggregate for Campaign {
             CampaignEvent::Freezing { template_version } => {
                 self.template_version = template_version;
                 self.freezing_sequence = self.version;
-                self.phase = Phase::Freezing { halted: None };
+                self.phase = Phase::Freezing;
             }
-            CampaignEvent::FreezingHalted { reason } => self.phase = Phase::Freezing { halted: Some(reason) },
+            // It goes on by itself.
+            CampaignEvent::FreezingHalted { .. } => {}
             CampaignEvent::Frozen(manifest) => {
                 self.manifest = Some(manifest);
                 self.phase = Phase::Sending;
@@ -120,7 +119,6 @@ impl Campaign {
             CampaignCommand::BeginFreezing { template_version, now } => {
                 self.begin_freezing(template_version, now)
             }
-            CampaignCommand::HaltFreezing { reason } => self.halt_freezing(reason),
             CampaignCommand::Freeze(manifest) => self.freeze(manifest),
             CampaignCommand::Pause { reason } => self.pause(reason),
             CampaignCommand::Resume => self.resume(),
@@ -176,21 +174,13 @@ impl Campaign {
         })
     }
 
-    fn halt_freezing(&self, reason: String) -> Decision {
-        match &self.phase {
-            Phase::Freezing { halted } if halted.as_ref() == Some(&reason) => Ok(Vec::new()),
-            Phase::Freezing { .. } => Ok(vec![CampaignEvent::FreezingHalted { reason }]),
-            _ => self.forbidden(),
-        }
-    }
-
     fn freeze(&self, manifest: Manifest) -> Decision {
         match self.phase {
-            Phase::Freezing { .. } if manifest.recipients == 0 => Ok(vec![
+            Phase::Freezing if manifest.recipients == 0 => Ok(vec![
                 CampaignEvent::Frozen(manifest),
                 CampaignEvent::Completed { reason: Some(EMPTY_AUDIENCE.into()) },
             ]),
-            Phase::Freezing { .. } => Ok(vec![CampaignEvent::Frozen(manifest)]),
+            Phase::Freezing => Ok(vec![CampaignEvent::Frozen(manifest)]),
             _ => self.forbidden(),
         }
     }
@@ -214,7 +204,7 @@ impl Campaign {
     fn cancel(&self) -> Decision {
         match self.phase {
             Phase::Cancelled => Ok(Vec::new()),
-            Phase::Scheduled { .. } | Phase::Freezing { .. } | Phase::Sending | Phase::Paused => {
+            Phase::Scheduled { .. } | Phase::Freezing | Phase::Sending | Phase::Paused => {
                 Ok(vec![CampaignEvent::Cancelled {}])
             }
             _ => self.forbidden(),

@@ -18,9 +18,6 @@ pub enum CampaignCommand {
         template_version: Sequence,
         now: DateTime<Utc>,
     },
-    HaltFreezing {
-        reason: String,
-    },
     Freeze(Manifest),
     Pause {
         reason: Option<String>,

@@ -56,7 +56,7 @@ pub enum CampaignEvent {
     /// Its position in the log is the position of the audience.
     #[serde(rename = "CampaignFreezing")]
     Freezing { template_version: Sequence },
-    /// Freezing waits for a person, and goes on by itself once the reason is gone.
+    /// Freezing waited. Earlier releases say so where a stream was parked; nothing halts it any more.
     #[serde(rename = "CampaignFreezingHalted")]
     FreezingHalted { reason: String },
     #[serde(rename = "CampaignFrozen")]

@@ -7,6 +7,7 @@ use eventstore::load;
 use sqlx::PgPool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use workers::freezer::Freezer;
 use workers::mailers::{Outcome, UnknownClass};
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -186,12 +187,14 @@ async fn two_schedulers_freeze_once(pool: PgPool) {
     world.readers(35).await;
     let campaign = world.campaign(OnUnknown::Hold).await;
     let other = workers::scheduler::Scheduler::new(world.commands.clone());
+    let mut freezers = [(); 2].map(|()| Freezer::new(world.commands.clone(), 10));
     world
         .until(async || {
             let (a, b) = tokio::join!(world.scheduler.step(), other.step());
             a.unwrap();
             b.unwrap();
-            let (a, b) = tokio::join!(world.freezer.step(&world.stop), world.freezer.step(&world.stop));
+            let [a, b] = &mut freezers;
+            let (a, b) = tokio::join!(a.step(&world.stop), b.step(&world.stop));
             a.unwrap();
             b.unwrap();
             world.status(campaign).await == "sending"

@@ -7,6 +7,7 @@ mod account_mail;
 mod consent_mail;
 mod erasure;
 mod flow;
+mod freezing;
 mod gate;
 mod left_behind;
 mod lint;

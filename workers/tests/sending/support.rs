@@ -117,7 +117,7 @@ pub struct World {
     pub pool: PgPool,
     pub commands: Commands,
     pub scheduler: Scheduler,
-    pub freezer: Freezer,
+    pub freezer: tokio::sync::Mutex<Freezer>,
     pub group: GroupId,
     pub template: Uuid,
     pub stop: CancellationToken,
@@ -160,7 +160,7 @@ impl World {
             ..Content::default()
         };
         let template = id_of(&commands.create_template(&by, content).await.unwrap(), "template_id");
-        let freezer = Freezer::new(commands.clone(), 10);
+        let freezer = Freezer::new(commands.clone(), 10).into();
         let scheduler = Scheduler::new(commands.clone());
         let guard = stop.clone().drop_guard();
         Self {
@@ -248,7 +248,7 @@ impl World {
     pub async fn freeze(&self, id: CampaignId) {
         self.until(async || {
             self.scheduler.step().await.unwrap();
-            self.freezer.step(&self.stop).await.unwrap();
+            self.freezer.lock().await.step(&self.stop).await.unwrap();
             self.status(id).await != "scheduled" && self.status(id).await != "freezing"
         })
         .await;
