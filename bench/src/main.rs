@@ -10,6 +10,7 @@ mod latency;
 mod measures;
 mod report;
 mod scene;
+mod soak;
 mod world;
 
 use measures::ALL;
@@ -19,6 +20,12 @@ use std::path::PathBuf;
 async fn main() {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let file = PathBuf::from(arguments.remove(0));
+    if let [command, minutes] = arguments.as_slice()
+        && command == "--soak"
+    {
+        let minutes = minutes.parse().expect("minutes");
+        std::process::exit(i32::from(!soak::run(&file, minutes).await));
+    }
     let known: Vec<&str> = ALL.iter().map(|measure| measure.name).collect();
     if let Some(unknown) = arguments.iter().find(|name| !known.contains(&name.as_str())) {
         eprintln!("there is no measure {unknown:?}; there are {}", known.join(", "));

@@ -273,6 +273,11 @@ impl Stack {
         .unwrap()
     }
 
+    /// With its password: nothing prints it.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
     /// The whole database as SQL.
     pub fn dump(&self) -> String {
         let output = Command::new("pg_dump").arg(&self.database.url).output().expect("pg_dump runs");
