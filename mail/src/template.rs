@@ -17,12 +17,14 @@ mod markup;
 mod media;
 mod mjml;
 mod plain;
+mod way_out;
 
 pub use fields::BUILT_IN;
 pub use media::MediaUrls;
 
 use crate::header_text::one_line;
 use compiler::Compiler;
+use footer::Footer;
 use marks::Marked;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,6 +161,8 @@ pub struct Compiled {
     used: BTreeSet<String>,
     has_preheader: bool,
     derived_text: bool,
+    html_footer: Footer,
+    text_footer: Footer,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -219,7 +223,43 @@ impl Compiled {
         let html = self.part(compiler::HTML, &values, MAX_RENDERED_BYTES)?;
         let text = self.part(compiler::TEXT, &values, MAX_RENDERED_BYTES)?;
         let text = if self.derived_text { plain::tidy(&text) } else { text };
+        let html = self.html_with_footer(html, &values, data)?;
+        let text = self.text_with_footer(text, &values, data)?;
         Ok(Rendered { subject, html, text })
+    }
+
+    /// A mail that has nothing to opt out of lacks no link.
+    fn html_with_footer(
+        &self,
+        html: String,
+        values: &Value,
+        data: &MergeData<'_>,
+    ) -> Result<String, (&'static str, Failure)> {
+        let is_fine = self.html_footer != Footer::IfUnseen
+            || data.unsubscribe_url.is_empty()
+            || way_out::is_seen(&html, &[data.unsubscribe_url, data.preferences_url]);
+        if is_fine {
+            return Ok(html);
+        }
+        Ok(footer::insert(&html, &self.part(compiler::HTML_FOOTER, values, MAX_RENDERED_BYTES)?))
+    }
+
+    fn text_with_footer(
+        &self,
+        text: String,
+        values: &Value,
+        data: &MergeData<'_>,
+    ) -> Result<String, (&'static str, Failure)> {
+        let has = |address: &str| !address.is_empty() && text.contains(address);
+        let is_fine = self.text_footer != Footer::IfUnseen
+            || data.unsubscribe_url.is_empty()
+            || has(data.unsubscribe_url)
+            || has(data.preferences_url);
+        if is_fine {
+            return Ok(text);
+        }
+        let footer = self.part(compiler::TEXT_FOOTER, values, MAX_RENDERED_BYTES)?;
+        Ok(format!("{}{}", text.trim_end(), footer.trim_end()))
     }
 
     fn part(

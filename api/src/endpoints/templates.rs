@@ -43,8 +43,9 @@ pub(super) fn routes(app: &App) -> Routes {
 /// Merge fields are written as `{{ first_name }}`, in Jinja's syntax: `email`, `name`, `first_name`, `last_name`,
 /// `unsubscribe_url`, `preferences_url`, `campaign.name`, `group.name`, `postal_address`, and each attribute by its name.
 ///
-/// A footer with the link to unsubscribe and the postal address is added, unless the template has such a link itself, by
-/// `unsubscribe_url` or `preferences_url`: then `postal_address` is for the template to show.
+/// A footer with the link to unsubscribe and the postal address is added wherever a reader would see no such link. It is
+/// decided for each reader, in HTML and text apart: a link by `unsubscribe_url` or `preferences_url` in a comment, in a hidden
+/// element or in an `if` that does not hold counts as none. A part with a link of its own shows `postal_address` itself.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TemplateInput {

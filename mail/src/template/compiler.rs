@@ -1,11 +1,12 @@
 //! Checks and compiles a template, part by part, and reports all that is wrong at once.
 
+use super::footer::Footer;
 use super::marks::Marked;
 use super::{
     Body, Compiled, Fault, MAX_BODY_BYTES, MAX_FAULTS, MAX_LINE_BYTES, MediaUrls, TemplateError,
     TemplateSource,
 };
-use super::{engine, escaping, fields, footer, lint, markup, media, mjml, plain};
+use super::{engine, escaping, fields, footer, lint, markup, media, mjml, plain, way_out};
 use minijinja::Environment;
 use std::collections::BTreeSet;
 
@@ -14,6 +15,8 @@ pub(super) const SUBJECT: &str = "subject";
 pub(super) const PREHEADER: &str = "preheader";
 pub(super) const TEXT: &str = "text";
 pub(super) const HTML: &str = engine::HTML;
+pub(super) const HTML_FOOTER: &str = engine::HTML_FOOTER;
+pub(super) const TEXT_FOOTER: &str = "text_footer";
 
 pub(super) struct Compiler<'a> {
     env: Environment<'static>,
@@ -21,6 +24,8 @@ pub(super) struct Compiler<'a> {
     known: Option<&'a BTreeSet<String>>,
     media: &'a MediaUrls,
     used: BTreeSet<String>,
+    html_footer: Footer,
+    text_footer: Footer,
     errors: Vec<TemplateError>,
 }
 
@@ -29,7 +34,8 @@ impl<'a> Compiler<'a> {
         let used = footer::FIELDS.map(str::to_owned).into();
         let mut env = engine::environment();
         media::add_to(&mut env, media);
-        Self { env, known, media, used, errors: Vec::new() }
+        let (html_footer, text_footer) = (Footer::Always, Footer::Always);
+        Self { env, known, media, used, html_footer, text_footer, errors: Vec::new() }
     }
 
     pub fn compile(mut self, source: &TemplateSource) -> Result<Compiled, Vec<TemplateError>> {
@@ -43,12 +49,16 @@ impl<'a> Compiler<'a> {
             self.text(text);
         }
         self.body(source);
+        self.add(HTML, HTML_FOOTER, footer::html().to_owned());
+        self.add(TEXT, TEXT_FOOTER, footer::text().to_owned());
         if self.errors.is_empty() {
             let compiled = Compiled {
                 env: self.env,
                 used: self.used,
                 has_preheader: preheader.is_some(),
                 derived_text: text.is_none(),
+                html_footer: self.html_footer,
+                text_footer: self.text_footer,
             };
             return Ok(compiled);
         }
@@ -68,8 +78,15 @@ impl<'a> Compiler<'a> {
 
     fn text(&mut self, source: &str) {
         if let Some(part) = self.part(TEXT, source, MAX_BODY_BYTES) {
-            self.add(TEXT, TEXT, with_text_footer(source, &part));
+            self.add_text(source, &part);
         }
+    }
+
+    fn add_text(&mut self, source: &str, marked: &Marked<'_>) {
+        self.text_footer = if names_link(marked) { Footer::IfUnseen } else { Footer::Always };
+        let footer = if self.text_footer == Footer::Always { footer::text() } else { "" };
+        let text = if footer.is_empty() { source } else { source.trim_end() };
+        self.add(TEXT, TEXT, format!("{text}{footer}"));
     }
 
     fn body(&mut self, source: &TemplateSource) {
@@ -99,7 +116,12 @@ impl<'a> Compiler<'a> {
         let start = footer::body_start(&pieces);
         let end = footer::body_end(&pieces).max(start);
         let preheader = written(&source.preheader).map(|_| footer::preheader()).unwrap_or_default();
-        let footer = if has_link(marked) { "" } else { footer::html() };
+        self.html_footer = match names_link(marked) {
+            false => Footer::Always,
+            true if way_out::is_certain(&pieces, marked) => Footer::Never,
+            true => Footer::IfUnseen,
+        };
+        let footer = if self.html_footer == Footer::Always { footer::html() } else { "" };
         let restore = |range: std::ops::Range<usize>| marked.restore(&html[range]);
         let whole =
             [restore(0..start), preheader, restore(start..end), footer.to_owned(), restore(end..html.len())];
@@ -108,7 +130,7 @@ impl<'a> Compiler<'a> {
 
     fn derived_text(&mut self, text: &str) {
         match Marked::new(text) {
-            Ok(part) => self.add(TEXT, TEXT, with_text_footer(text, &part)),
+            Ok(part) => self.add_text(text, &part),
             Err(fault) => self.fail(TEXT, vec![fault]),
         }
     }
@@ -170,16 +192,8 @@ fn written(part: &Option<String>) -> Option<&str> {
     part.as_deref().filter(|part| !part.trim().is_empty())
 }
 
-fn has_link(marked: &Marked<'_>) -> bool {
-    let used = fields::used(&marked.tags);
-    footer::has_link(used.iter().map(String::as_str))
-}
-
-fn with_text_footer(text: &str, marked: &Marked<'_>) -> String {
-    match has_link(marked) {
-        true => text.to_owned(),
-        false => format!("{}{}", text.trim_end(), footer::text()),
-    }
+fn names_link(marked: &Marked<'_>) -> bool {
+    fields::used(&marked.tags).iter().any(|name| way_out::FIELDS.contains(&name.as_str()))
 }
 
 pub(super) fn fault(error: &minijinja::Error) -> Fault {

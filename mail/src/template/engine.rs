@@ -8,8 +8,9 @@ pub(super) const FUEL: u64 = 100_000;
 /// Calls of macros within each other, so that the stack never overflows.
 const MAX_RECURSION: usize = 50;
 
-/// The name of the template whose fields are escaped for HTML.
+/// The names of the templates whose fields are escaped for HTML.
 pub(super) const HTML: &str = "html";
+pub(super) const HTML_FOOTER: &str = "html_footer";
 
 pub(super) fn environment() -> Environment<'static> {
     let mut env = Environment::new();
@@ -17,7 +18,10 @@ pub(super) fn environment() -> Environment<'static> {
     env.set_recursion_limit(MAX_RECURSION);
     // What a reader lacks is empty, however deep a template looks into it.
     env.set_undefined_behavior(UndefinedBehavior::Chainable);
-    env.set_auto_escape_callback(|name| if name == HTML { AutoEscape::Html } else { AutoEscape::None });
+    env.set_auto_escape_callback(|name| match name {
+        HTML | HTML_FOOTER => AutoEscape::Html,
+        _ => AutoEscape::None,
+    });
     env.set_formatter(format);
     // `safe` and `tojson` would take the escaping off a field, the other two show the engine's inside.
     for filter in ["safe", "tojson", "pprint"] {

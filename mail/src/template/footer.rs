@@ -28,9 +28,21 @@ const TEXT: &str = concat!(
 /// The names that the footers use.
 pub(super) const FIELDS: [&str; 3] = ["group", "unsubscribe_url", "postal_address"];
 
-/// Whether a part that uses these names shows the way out itself.
-pub(super) fn has_link<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
-    names.any(|name| matches!(name, "unsubscribe_url" | "preferences_url"))
+/// Whether a part gets the footer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Footer {
+    /// It has no link to leave: the footer is a part of it.
+    Always,
+    /// Every reader sees a link of its own.
+    Never,
+    /// It names the link: whether a reader sees it is found out in what was rendered for them.
+    IfUnseen,
+}
+
+/// Puts the footer into a mail's HTML.
+pub(super) fn insert(html: &str, footer: &str) -> String {
+    let at = body_end(&super::markup::pieces(html));
+    [&html[..at], footer, &html[at..]].concat()
 }
 
 pub(super) fn html() -> &'static str {

@@ -5,12 +5,8 @@
 use super::jinja::Kind;
 use super::marks::{Marked, Part};
 use super::markup::{self, Open, Piece, Token};
+use super::way_out;
 
-/// Elements whose content nobody reads.
-const SKIPPED: [&str; 11] = [
-    "head", "script", "style", "title", "template", "textarea", "select", "svg", "object", "noscript",
-    "iframe",
-];
 /// Elements with a blank line before and after.
 const PARAGRAPHS: [&str; 13] =
     ["p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "table", "figure", "dl", "hr"];
@@ -105,7 +101,7 @@ impl Writer {
             *depth += usize::from(*skipped == name && !tag.closed);
             return;
         }
-        if SKIPPED.contains(&name.as_str()) || is_hidden(tag) {
+        if way_out::is_unseen(tag) {
             self.skipping = (!tag.closed && !markup::is_void(&name)).then_some((name, 1));
             return;
         }
@@ -229,12 +225,6 @@ impl Writer {
             (false, false) => self.out.push_str(&format!(" ({target})")),
         }
     }
-}
-
-fn is_hidden(tag: &Open<'_>) -> bool {
-    let style = tag.attribute("style").unwrap_or_default().to_ascii_lowercase();
-    let style: String = style.split_whitespace().collect();
-    style.contains("display:none") || tag.attribute("hidden").is_some()
 }
 
 /// Where a link leads, if that is of use outside the page.

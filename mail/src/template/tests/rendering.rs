@@ -82,9 +82,9 @@ fn a_reader_can_not_replace_a_built_in_field() {
         ("campaign", "x"),
         ("preheader_of_this_mail", "x"),
     ];
-    let rendered = render(&html("{{ email }} {{ unsubscribe_url }} {{ campaign.name }}"), "", &pairs);
-    let expected =
-        "reader@example.com https://mail.example.com/emails/unsubscribe?token=a.b.c&amp;x=1 Spring";
+    let shown = "{{ email }} <a href='{{ unsubscribe_url }}'>Leave</a> {{ campaign.name }}";
+    let rendered = render(&html(shown), "", &pairs);
+    let expected = "reader@example.com <a href='https://mail.example.com/emails/unsubscribe?token=a.b.c&amp;x=1'>Leave</a> Spring";
     assert_eq!(rendered.html, expected);
 }
 
@@ -132,6 +132,43 @@ fn a_part_with_a_way_out_of_its_own_gets_no_footer() {
         let written = TemplateSource { text: Some("Hi".into()), ..html(&own) };
         let rendered = render(&written, "", &[]);
         assert!(!rendered.html.contains("contentinfo") && rendered.text.starts_with("Hi\n\n---\n"));
+    }
+}
+
+/// It is a promise to each reader, and to each in both parts.
+#[test]
+fn whoever_sees_no_way_out_gets_the_footer() {
+    let link = "<a href=\"{{ unsubscribe_url }}\">Leave</a>";
+    let in_some = format!("<body>{{% if city %}}{link}{{% endif %}}</body>");
+    let in_text = "{% if city %}{{ preferences_url }}{% endif %}";
+    let written = |text: &str, body: &str| TemplateSource { text: Some(text.into()), ..html(body) };
+    let in_mjml = |text: &str| mjml(&in_column(&format!("<mj-text>{text}</mj-text>")));
+    let cases = [
+        (html("<body><!-- {{ unsubscribe_url }} -->x</body>"), [true, true], [true, true]),
+        (html(&in_some), [true, true], [false, false]),
+        (html(&format!("<body><div style='display:none'>{link}</div>x</body>")), [true, true], [true, true]),
+        (
+            html(&format!("<head><style>/* {{{{ unsubscribe_url }}}} */</style></head>{link}")),
+            [false, false],
+            [false, false],
+        ),
+        (written(in_text, link), [false, true], [false, false]),
+        (written("{{ unsubscribe_url }}", &in_some), [true, false], [false, false]),
+        (in_mjml(&format!("{{% if city %}}{link}{{% endif %}}")), [true, true], [false, false]),
+        (in_mjml("{# {{ unsubscribe_url }} #}x"), [true, true], [true, true]),
+    ];
+    for (source, without_city, with_city) in cases {
+        for (pairs, expected) in [(&[][..], without_city), (&[("city", "Cork")][..], with_city)] {
+            let Rendered { html, text, .. } = render(&source, "", pairs);
+            let found = [html.contains("contentinfo"), text.contains("---\n")];
+            assert_eq!(found, expected, "{source:?} {pairs:?}: {html}\n{text}");
+            for part in [html.as_str(), text.as_str()] {
+                assert_eq!(
+                    part.matches("1 High Street").count(),
+                    usize::from(part.contains("as a subscriber of"))
+                );
+            }
+        }
     }
 }
 
