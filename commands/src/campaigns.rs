@@ -2,7 +2,7 @@ use crate::{CommandError, Commands, Context, permits};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::campaign::{Campaign, CampaignCommand, CampaignError, Details, Manifest, OnUnknown};
 use domain::template::Template;
-use domain::{CampaignId, GroupId, TemplateId};
+use domain::{CampaignId, DispatchId, GroupId, TemplateId};
 use eventstore::{Done, ExecuteError, clock, ids, load};
 use serde_json::{Value, json};
 
@@ -165,13 +165,35 @@ impl Commands {
         id: CampaignId,
         reason: Option<String>,
     ) -> Result<Done, CommandError> {
+        self.pause(context, id, CampaignCommand::Pause { reason, dispatch_id: None }).await
+    }
+
+    /// The same because of one of its dispatches, which is named.
+    pub async fn pause_for_dispatch(
+        &self,
+        id: CampaignId,
+        dispatch: DispatchId,
+        reason: &str,
+    ) -> Result<Done, CommandError> {
+        let pause = CampaignCommand::Pause { reason: Some(reason.into()), dispatch_id: Some(dispatch) };
+        self.pause(&Context::system("sender"), id, pause).await
+    }
+
+    async fn pause(
+        &self,
+        context: &Context,
+        id: CampaignId,
+        pause: CampaignCommand,
+    ) -> Result<Done, CommandError> {
         let request = context.request(json!({ "campaign_id": id, "status": "paused" }));
-        let done = self.command_campaign(id, CampaignCommand::Pause { reason }, request).await?;
+        let done = self.command_campaign(id, pause, request).await?;
         self.wait_for_campaign(id).await?;
         Ok(done)
     }
 
     pub async fn resume_campaign(&self, context: &Context, id: CampaignId) -> Result<Done, CommandError> {
+        // Before the command: what stops between the two has forgotten something, and resumed nothing.
+        self.forget_deaths(id).await?;
         let request = context.request(json!({ "campaign_id": id, "status": "sending" }));
         self.command_campaign(id, CampaignCommand::Resume, request).await
     }

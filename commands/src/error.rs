@@ -52,6 +52,11 @@ impl CommandError {
         Self::Invalid(vec![FieldError { field: field.into(), reason: reason.into() }])
     }
 
+    /// Whether the same call may succeed later: others were in its way, or the database.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Conflict | Self::InProgress | Self::Busy(_) | Self::Unavailable(_))
+    }
+
     pub fn forbidden(status: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Forbidden { status: status.into(), reason: reason.into() }
     }

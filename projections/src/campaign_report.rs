@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use domain::campaign::{Campaign, CampaignEvent};
 use domain::dispatch::{Dispatch, DispatchEvent, State};
 use domain::subscriber::{Subscriber, SubscriberEvent};
-use domain::{CampaignId, SubscriberId};
+use domain::{CampaignId, DispatchId, SubscriberId};
 use eventstore::{LogEvent, StoreError};
 use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor};
@@ -44,6 +44,7 @@ impl Projection for CampaignReport {
 
 async fn apply_campaigns(tx: &mut PgConnection, events: &[LogEvent]) -> Result<(), ApplyError> {
     let (mut ids, mut words, mut reasons, mut manifests) = (vec![], vec![], vec![], vec![]);
+    let mut stopped_by = vec![];
     for (id, entries) in streams::decoded::<Campaign>(events)? {
         let (mut status, mut recipients) = (None, None);
         for (_, event) in entries.events {
@@ -53,26 +54,29 @@ async fn apply_campaigns(tx: &mut PgConnection, events: &[LogEvent]) -> Result<(
             }
         }
         // A change of a draft alone says nothing to the report.
-        let Some(Status { word, reason }) = status else { continue };
+        let Some(Status { word, reason, dispatch }) = status else { continue };
         ids.push(id);
         words.push(word);
         reasons.push(reason);
+        stopped_by.push(dispatch);
         manifests.push(recipients);
     }
     if ids.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO campaign_report AS r (campaign_id, status, status_reason, manifest_recipients)
-         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
+        "INSERT INTO campaign_report AS r (campaign_id, status, status_reason, manifest_recipients, status_dispatch)
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::uuid[])
          ON CONFLICT (campaign_id) DO UPDATE SET
              status = excluded.status, status_reason = excluded.status_reason,
+             status_dispatch = excluded.status_dispatch,
              manifest_recipients = coalesce(excluded.manifest_recipients, r.manifest_recipients)",
     )
     .bind(ids)
     .bind(words)
     .bind(reasons)
     .bind(manifests)
+    .bind(stopped_by)
     .execute(tx)
     .await?;
     Ok(())
@@ -224,6 +228,8 @@ pub struct Report {
     /// `completed` only once everybody of the manifest is counted and nobody is pending.
     pub status: String,
     pub status_reason: Option<String>,
+    /// The dispatch that is the reason, where one is.
+    pub status_dispatch: Option<DispatchId>,
     /// Recipients that the audience was frozen to; `None` before.
     pub manifest_recipients: Option<i64>,
     pub planned: i64,
@@ -248,6 +254,7 @@ pub async fn get(db: impl PgExecutor<'_>, campaign: CampaignId) -> Result<Option
     let report = sqlx::query_as(
         "SELECT campaign_id, manifest_recipients, planned, pending, accepted, suppressed, rejected, unknown,
              cancelled, delivered, bounced, complained, opened, clicked, unsubscribed, late_handovers,
+             status_dispatch,
              CASE WHEN status = 'completed' AND NOT complete THEN 'sending' ELSE status END AS status,
              CASE WHEN status = 'completed' AND NOT complete THEN NULL ELSE status_reason END AS status_reason
          FROM campaign_report WHERE campaign_id = $1 AND status <> 'deleted'",

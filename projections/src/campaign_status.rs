@@ -1,5 +1,6 @@
 //! What an event makes of a campaign's status, for every read model that shows it.
 
+use domain::DispatchId;
 use domain::campaign::CampaignEvent;
 
 pub(crate) struct Status {
@@ -7,6 +8,8 @@ pub(crate) struct Status {
     pub word: &'static str,
     /// Why, while that holds.
     pub reason: Option<String>,
+    /// The dispatch that is the reason, where one is.
+    pub dispatch: Option<DispatchId>,
 }
 
 /// `None`: the status stays what it is.
@@ -18,12 +21,13 @@ pub(crate) fn status_after(event: &CampaignEvent) -> Option<Status> {
         CampaignEvent::Freezing { .. } => ("freezing", None),
         CampaignEvent::FreezingHalted { reason } => ("freezing", Some(reason.clone())),
         CampaignEvent::Frozen(_) | CampaignEvent::Resumed {} => ("sending", None),
-        CampaignEvent::Paused { reason } => ("paused", reason.clone()),
+        CampaignEvent::Paused { reason, .. } => ("paused", reason.clone()),
         CampaignEvent::Cancelled {} => ("cancelled", None),
         CampaignEvent::Completed { reason } => ("completed", reason.clone()),
         CampaignEvent::Deleted {} => ("deleted", None),
     };
-    Some(Status { word, reason })
+    let dispatch = if let CampaignEvent::Paused { dispatch_id, .. } = event { *dispatch_id } else { None };
+    Some(Status { word, reason, dispatch })
 }
 
 #[cfg(test)]
@@ -54,7 +58,7 @@ mod tests {
             CampaignEvent::Freezing { template_version: 1 },
             CampaignEvent::FreezingHalted { reason: "projection_parked".into() },
             CampaignEvent::Frozen(manifest),
-            CampaignEvent::Paused { reason: None },
+            CampaignEvent::Paused { reason: None, dispatch_id: None },
             CampaignEvent::Resumed {},
             CampaignEvent::Cancelled {},
             CampaignEvent::Completed { reason: None },

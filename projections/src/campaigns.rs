@@ -5,8 +5,8 @@ use crate::streams::{self, Entries, Span};
 use crate::{ApplyError, Page, Projection, Slice};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::CampaignId;
 use domain::campaign::{Campaign as State, CampaignEvent, Details, Manifest};
+use domain::{CampaignId, DispatchId};
 use eventstore::{LogEvent, StoreError};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Postgres, QueryBuilder};
@@ -50,6 +50,7 @@ struct Row {
     details: Json<Details>,
     status: String,
     status_reason: Option<String>,
+    status_dispatch: Option<DispatchId>,
     scheduled_for: Option<DateTime<Utc>>,
     manifest: Option<Json<Manifest>>,
     #[sqlx(flatten)]
@@ -88,6 +89,7 @@ fn after(id: CampaignId, row: Option<Row>, span: Span, event: CampaignEvent) -> 
             details: Json(details.clone()),
             status: String::new(),
             status_reason: None,
+            status_dispatch: None,
             scheduled_for: None,
             manifest: None,
             span,
@@ -97,6 +99,7 @@ fn after(id: CampaignId, row: Option<Row>, span: Span, event: CampaignEvent) -> 
     if let Some(status) = status {
         row.status = status.word.to_owned();
         row.status_reason = status.reason;
+        row.status_dispatch = status.dispatch;
     }
     match event {
         CampaignEvent::Changed(details) => row.details = Json(details),
@@ -118,13 +121,13 @@ fn after(id: CampaignId, row: Option<Row>, span: Span, event: CampaignEvent) -> 
 async fn store(tx: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO campaigns (id, version, details, status, status_reason, scheduled_for, manifest,
-             created_position, created_at, changed_at)
+             created_position, created_at, changed_at, status_dispatch)
          SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::jsonb[], $4::text[], $5::text[], $6::timestamptz[],
-             $7::jsonb[], $8::bigint[], $9::timestamptz[], $10::timestamptz[])
+             $7::jsonb[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::uuid[])
          ON CONFLICT (id) DO UPDATE SET
              version = excluded.version, details = excluded.details, status = excluded.status,
              status_reason = excluded.status_reason, scheduled_for = excluded.scheduled_for,
-             manifest = excluded.manifest, changed_at = excluded.changed_at",
+             status_dispatch = excluded.status_dispatch, manifest = excluded.manifest, changed_at = excluded.changed_at",
     )
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
@@ -136,6 +139,7 @@ async fn store(tx: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
     .bind(rows.iter().map(|row| row.span.created_position).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.span.created_at).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.span.changed_at).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.status_dispatch).collect::<Vec<_>>())
     .execute(tx)
     .await
     .map(drop)
@@ -151,6 +155,8 @@ pub struct Campaign {
     /// `completed` only once the report, too, has everybody's end: see [`crate::campaign_report`].
     pub status: String,
     pub status_reason: Option<String>,
+    /// The dispatch that is the reason, where one is.
+    pub status_dispatch: Option<DispatchId>,
     /// When it is or was due.
     pub scheduled_for: Option<DateTime<Utc>>,
     /// What the audience was frozen to.
@@ -165,7 +171,7 @@ const SELECT: &str = "
     SELECT * FROM (
         SELECT c.id, c.version, c.details, c.scheduled_for, c.manifest, c.created_position, c.created_at, c.changed_at,
             CASE WHEN x.counting THEN 'sending' ELSE c.status END AS status,
-            CASE WHEN x.counting THEN NULL ELSE c.status_reason END AS status_reason
+            CASE WHEN x.counting THEN NULL ELSE c.status_reason END AS status_reason, c.status_dispatch
         FROM campaigns c
         LEFT JOIN campaign_report r ON r.campaign_id = c.id
         CROSS JOIN LATERAL (SELECT c.status = 'completed' AND NOT coalesce(r.complete, false)) x (counting)

@@ -216,6 +216,8 @@ fn step_outside_campaigns(event: TransactionalEvent, idx: Index) -> (Option<Step
                 .or_else(|| named(&returned, Step::Returned));
             (step, Some(permit_id))
         }
-        TransactionalEvent::Expired {} => (Some(Step::Rejected("expired".to_owned())), None),
+        TransactionalEvent::Expired { reason } => {
+            (Some(Step::Rejected(reason.unwrap_or_else(|| "expired".to_owned()))), None)
+        }
     }
 }

@@ -13,6 +13,14 @@ pub fn register(mailer: &'static str) {
     }
     metrics::counter!("postledger_mailer_unavailable_total", "mailer" => mailer).increment(0);
     metrics::counter!("postledger_late_handovers_total", "mailer" => mailer).increment(0);
+    for work in ["dispatch", "mail"] {
+        metrics::counter!("postledger_given_up_total", "work" => work).increment(0);
+    }
+}
+
+/// What ended its workers again and again: `dispatch`, `mail`, `import`, …
+pub(crate) fn given_up(work: &'static str) {
+    metrics::counter!("postledger_given_up_total", "work" => work).increment(1);
 }
 
 /// One call of the mailer's.

@@ -171,8 +171,10 @@ struct CampaignView {
     /// `draft`, `scheduled`, `freezing`, `sending`, `paused`, `completed` or `cancelled`
     #[schema(example = "scheduled")]
     status: String,
-    /// Why, where there is a reason: `empty_audience`, `mailer_unavailable`, …
+    /// Why, where there is a reason: `empty_audience`, `mailer_unavailable`, `worker_died`, …
     status_reason: Option<String>,
+    /// The dispatch that is the reason, where one is: `worker_died`.
+    status_dispatch_id: Option<Uuid>,
     scheduled_for: Option<DateTime<Utc>>,
     template: Uuid,
     group: Uuid,
@@ -217,6 +219,7 @@ impl From<Campaign> for CampaignView {
             name: details.name,
             status: campaign.status,
             status_reason: campaign.status_reason,
+            status_dispatch_id: campaign.status_dispatch,
             scheduled_for: campaign.scheduled_for,
             template: details.template_id,
             group: details.group_id,

@@ -32,6 +32,8 @@ pub(super) struct ReportView {
     #[schema(example = "completed")]
     status: String,
     status_reason: Option<String>,
+    /// The dispatch that is the reason, where one is: `worker_died`.
+    status_dispatch_id: Option<Uuid>,
     #[schema(example = 2000)]
     planned: i64,
     #[schema(example = 0)]
@@ -85,6 +87,7 @@ impl From<Report> for ReportView {
             campaign_id: report.campaign_id,
             status: report.status,
             status_reason: report.status_reason,
+            status_dispatch_id: report.status_dispatch,
             planned: report.planned,
             pending: report.pending,
             accepted: report.accepted,

@@ -2,7 +2,7 @@
 
 use super::decide::{Decisions, Plan};
 use super::header::Layout;
-use super::lease::{self, Halt, is_passing};
+use super::lease::{self, Halt};
 use super::people::{Gates, People};
 use super::rejected;
 use super::row::{Rejection, Row};
@@ -109,7 +109,7 @@ impl Commands {
         loop {
             let gates = if tries == 1 { Gates::Read } else { Gates::Lock };
             match self.try_batch(plan, batch, gates).await {
-                Err(Halt::Error(error)) if is_passing(&error) && tries < TRIES_MAX => {
+                Err(Halt::Error(error)) if error.is_passing() && tries < TRIES_MAX => {
                     tracing::debug!(%error, tries, import.id = %plan.id, "a batch is tried again");
                     tokio::time::sleep(RETRY_DELAY * tries).await;
                     tries += 1;

@@ -184,7 +184,7 @@ pub(super) async fn release(pool: &PgPool, id: ImportId, fence: i64) -> Result<(
 
 /// Lays an import aside after an error: whoever is free then goes on, for ever where the database is to blame.
 pub(super) async fn delay(pool: &PgPool, id: ImportId, fence: i64, error: &CommandError) -> Result<(), Halt> {
-    let counts = i32::from(!is_passing(error));
+    let counts = i32::from(!error.is_passing());
     let tries: Option<i32> = sqlx::query_scalar(
         "UPDATE imports SET tries = tries + $3, reason = CASE WHEN $3 = 0 THEN $4 ELSE $5 END,
              leased_until = clock_timestamp() + make_interval(secs => $6)
@@ -202,11 +202,6 @@ pub(super) async fn delay(pool: &PgPool, id: ImportId, fence: i64, error: &Comma
         Some(tries) if tries >= TRIES_MAX => end(pool, id, fence, Some(REASON_INTERNAL)).await,
         _ => Ok(()),
     }
-}
-
-/// Whether the same transaction, started anew, may succeed.
-pub(super) fn is_passing(error: &CommandError) -> bool {
-    matches!(error, CommandError::Conflict | CommandError::Unavailable(_))
 }
 
 /// Removes an upload that was promised nothing.

@@ -3,12 +3,33 @@ use chrono::{DateTime, Utc};
 use domain::{CampaignId, DispatchId, PermitId};
 use std::time::Duration;
 
+/// Workers in a row that may die with a dispatch. A process that is killed counts for whatever it works on.
+pub const DEATHS_MAX: i32 = 5;
+/// After so many it is worked on alone.
+const SUSPECT_AFTER: i32 = 3;
+/// What can be neither worked on nor given up is tried again after this time.
+pub const LAID_ASIDE: Duration = Duration::from_secs(3600);
+
 /// Leave to work on one dispatch until the lease ends. Every authorization renews it, and proves by the fencing
 /// number that nobody took over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct Lease {
     pub dispatch_id: DispatchId,
     pub fence: i64,
+    /// Workers before this one, in a row, that took the dispatch and neither settled a chunk of it nor gave it back.
+    pub deaths: i32,
+}
+
+impl Lease {
+    /// It may be what ended those workers: nothing else is to die with it.
+    pub fn is_suspect(self) -> bool {
+        self.deaths >= SUSPECT_AFTER
+    }
+
+    /// It is not worked on any more.
+    pub fn is_poison(self) -> bool {
+        self.deaths >= DEATHS_MAX
+    }
 }
 
 /// A lease of one of a campaign's dispatches.
@@ -26,6 +47,15 @@ pub struct Claim {
 pub struct ExpiredPermit {
     pub permit_id: PermitId,
     pub mailer: String,
+}
+
+/// What each claim writes: a worker is taken for dead until it settles a chunk or gives the dispatch back. The worker of a
+/// suspect first waits for what else its process works on, so it has more time.
+fn taken() -> String {
+    format!(
+        "fence = fence + 1, deaths = deaths + 1, leased_until = clock_timestamp() + make_interval(
+             secs => CASE WHEN deaths >= {SUSPECT_AFTER} THEN 2.0::float8 * $1 ELSE $1 END)"
+    )
 }
 
 impl Commands {
@@ -61,9 +91,9 @@ impl Commands {
                        WHERE p.dispatch_id = w.dispatch_id AND p.expires_at < clock_timestamp())))
                  ORDER BY w.campaign_id, w.page LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
              UPDATE dispatch_work w
-             SET fence = fence + 1, leased_until = clock_timestamp() + make_interval(secs => $1)
-             FROM next WHERE w.dispatch_id = next.dispatch_id
-             RETURNING w.dispatch_id, w.campaign_id, w.fence, next.status",
+             SET {} FROM next WHERE w.dispatch_id = next.dispatch_id
+             RETURNING w.dispatch_id, w.campaign_id, w.fence, w.deaths - 1 AS deaths, next.status",
+            taken()
         ))
         .bind(lease.as_secs_f64())
         .bind(after)
@@ -73,18 +103,17 @@ impl Commands {
 
     /// One mail outside campaigns that waits.
     pub async fn claim_transactional(&self, lease: Duration) -> Result<Option<Lease>, CommandError> {
-        Ok(sqlx::query_as(
+        Ok(sqlx::query_as(&format!(
             "WITH next AS (
                  SELECT dispatch_id FROM dispatch_work
                  WHERE campaign_id IS NULL AND pending > 0 AND sending_stopped_by() IS NULL
                    AND (leased_until IS NULL OR leased_until < clock_timestamp())
                    AND (not_before IS NULL OR not_before < clock_timestamp())
                  ORDER BY dispatch_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-             UPDATE dispatch_work w
-             SET fence = fence + 1, leased_until = clock_timestamp() + make_interval(secs => $1)
-             FROM next WHERE w.dispatch_id = next.dispatch_id
-             RETURNING w.dispatch_id, w.fence",
-        )
+             UPDATE dispatch_work w SET {} FROM next WHERE w.dispatch_id = next.dispatch_id
+             RETURNING w.dispatch_id, w.fence, w.deaths - 1 AS deaths",
+            taken()
+        ))
         .bind(lease.as_secs_f64())
         .fetch_optional(&self.store.pool)
         .await?)
@@ -93,7 +122,8 @@ impl Commands {
     /// Gives a dispatch back, to be claimed again after `pause`.
     pub async fn release_dispatch(&self, lease: Lease, pause: Duration) -> Result<(), CommandError> {
         sqlx::query(
-            "UPDATE dispatch_work SET leased_until = NULL, not_before = clock_timestamp() + make_interval(secs => $3)
+            "UPDATE dispatch_work SET leased_until = NULL, deaths = 0,
+                 not_before = clock_timestamp() + make_interval(secs => $3)
              WHERE dispatch_id = $1 AND fence = $2",
         )
         .bind(lease.dispatch_id)
@@ -101,6 +131,31 @@ impl Commands {
         .bind(pause.as_secs_f64())
         .execute(&self.store.pool)
         .await?;
+        Ok(())
+    }
+
+    /// Keeps others from a dispatch for this long. `deaths`: as many as are held against it then.
+    pub async fn lay_aside(&self, lease: Lease, deaths: i32, rest: Duration) -> Result<(), CommandError> {
+        sqlx::query(
+            "UPDATE dispatch_work
+             SET deaths = $3, leased_until = clock_timestamp() + make_interval(secs => $4)
+             WHERE dispatch_id = $1 AND fence = $2",
+        )
+        .bind(lease.dispatch_id)
+        .bind(lease.fence)
+        .bind(deaths)
+        .bind(rest.as_secs_f64())
+        .execute(&self.store.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Whoever lets a campaign go on takes its dispatches for good again.
+    pub(crate) async fn forget_deaths(&self, campaign: CampaignId) -> Result<(), CommandError> {
+        sqlx::query("UPDATE dispatch_work SET deaths = 0 WHERE campaign_id = $1 AND deaths > 0")
+            .bind(campaign)
+            .execute(&self.store.pool)
+            .await?;
         Ok(())
     }
 

@@ -4,9 +4,37 @@ use domain::campaign::OnUnknown;
 use domain::dispatch::{Dispatch, DispatchCommand, DispatchError, Settlement};
 use domain::{DispatchId, Event, Guarded, PermitId};
 use eventstore::{Decided, Loaded, StoreError, append, load, sealing::SubjectKeys};
+use sqlx::PgConnection;
 
 /// Tries of a settlement that others race; each loads the stream anew.
 const TRIES_MAX: u32 = 5;
+
+/// The permit that a change closes.
+#[derive(Clone, Copy)]
+pub(super) enum Closes {
+    Nothing,
+    /// The worker's own: it lives, so nobody's death is held against its dispatch any more.
+    Own(PermitId),
+    /// A dead worker's.
+    Left(PermitId),
+}
+
+impl Closes {
+    async fn delete(self, tx: &mut PgConnection) -> Result<(), StoreError> {
+        let (permit, delete) = match self {
+            Self::Nothing => return Ok(()),
+            Self::Left(permit) => (permit, "DELETE FROM permits WHERE permit_id = $1"),
+            Self::Own(permit) => (
+                permit,
+                "WITH closed AS (DELETE FROM permits WHERE permit_id = $1 RETURNING dispatch_id)
+                 UPDATE dispatch_work w SET deaths = 0 FROM closed c
+                 WHERE w.dispatch_id = c.dispatch_id AND w.deaths > 0",
+            ),
+        };
+        sqlx::query(delete).bind(permit).execute(tx).await?;
+        Ok(())
+    }
+}
 
 impl Commands {
     /// Records what came of a permit's calls and removes the permit. Needs no lease: what a worker has to tell
@@ -18,9 +46,8 @@ impl Commands {
         settlement: Settlement,
         on_unknown: OnUnknown,
     ) -> Result<Loaded<Dispatch>, CommandError> {
-        let permit = settlement.permit_id;
-        let command = DispatchCommand::Settle { settlement, on_unknown };
-        self.change(dispatch, known, command, Some(permit)).await
+        let closes = Closes::Own(settlement.permit_id);
+        self.change(dispatch, known, DispatchCommand::Settle { settlement, on_unknown }, closes).await
     }
 
     /// Records what is known of the calls of a dead worker's permit and removes the permit.
@@ -30,14 +57,13 @@ impl Commands {
         settlement: Settlement,
         on_unknown: OnUnknown,
     ) -> Result<Loaded<Dispatch>, CommandError> {
-        let permit = settlement.permit_id;
-        let command = DispatchCommand::Reconcile { settlement, on_unknown };
-        self.change(dispatch, None, command, Some(permit)).await
+        let closes = Closes::Left(settlement.permit_id);
+        self.change(dispatch, None, DispatchCommand::Reconcile { settlement, on_unknown }, closes).await
     }
 
     /// Closes what is left of a dispatch whose campaign was cancelled.
     pub async fn cancel_dispatch(&self, claim: &Claim) -> Result<(), CommandError> {
-        self.change::<Dispatch>(claim.lease.dispatch_id, None, DispatchCommand::Cancel, None)
+        self.change::<Dispatch>(claim.lease.dispatch_id, None, DispatchCommand::Cancel, Closes::Nothing)
             .await
             .map(|_| ())
     }
@@ -48,7 +74,7 @@ impl Commands {
         id: DispatchId,
         mut known: Option<Loaded<A>>,
         command: A::Command,
-        closes: Option<PermitId>,
+        closes: Closes,
     ) -> Result<Loaded<A>, CommandError>
     where
         A: Guarded<Error = DispatchError>,
@@ -73,7 +99,7 @@ impl Commands {
         id: DispatchId,
         loaded: Loaded<A>,
         command: A::Command,
-        closes: Option<PermitId>,
+        closes: Closes,
     ) -> Result<Loaded<A>, StoreError>
     where
         A: Guarded<Error = DispatchError>,
@@ -84,9 +110,7 @@ impl Commands {
         let after = decided.loaded_after();
         let is_empty = decided.events.is_empty();
         let mut tx = self.store.pool.begin().await?;
-        if let Some(permit) = closes {
-            sqlx::query("DELETE FROM permits WHERE permit_id = $1").bind(permit).execute(&mut *tx).await?;
-        }
+        closes.delete(&mut tx).await?;
         if !is_empty {
             let events = decided.into_append(&SubjectKeys::new())?;
             append(&mut tx, vec![events], &Context::system("sender").metadata()).await?;

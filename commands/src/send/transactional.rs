@@ -1,6 +1,7 @@
 //! The same steps for mails outside campaigns. They need no group's consent; a test mail obeys suppression all the same.
 
 use super::authorize::NewPermit;
+use super::settle::Closes;
 use super::{Authorized, Lease};
 use crate::{CommandError, Commands, reader_key};
 use domain::dispatch::{Index, Refusal, Settlement};
@@ -65,19 +66,35 @@ impl Commands {
         self.conclude(tx, lease, mail, authorize, permit, allowed).await
     }
 
-    /// Records what came of a permit's calls, by its worker or by whoever cleared up after it.
+    /// Records what came of a permit's calls, by its worker.
     pub async fn settle_transactional(
         &self,
         id: DispatchId,
         settlement: Settlement,
     ) -> Result<Loaded<Transactional>, CommandError> {
-        let permit = settlement.permit_id;
-        self.change(id, None, TransactionalCommand::Settle(settlement), Some(permit)).await
+        let closes = Closes::Own(settlement.permit_id);
+        self.change(id, None, TransactionalCommand::Settle(settlement), closes).await
     }
 
-    /// Gives up what was not sent in time.
-    pub async fn expire_transactional(&self, id: DispatchId) -> Result<(), CommandError> {
-        self.change::<Transactional>(id, None, TransactionalCommand::Expire, None).await.map(|_| ())
+    /// The same by whoever clears up after a worker that died.
+    pub async fn reconcile_transactional(
+        &self,
+        id: DispatchId,
+        settlement: Settlement,
+    ) -> Result<Loaded<Transactional>, CommandError> {
+        let closes = Closes::Left(settlement.permit_id);
+        self.change(id, None, TransactionalCommand::Settle(settlement), closes).await
+    }
+
+    /// Gives up what was not sent: in time, or for this reason.
+    pub async fn expire_transactional(
+        &self,
+        id: DispatchId,
+        reason: Option<&'static str>,
+    ) -> Result<(), CommandError> {
+        self.change::<Transactional>(id, None, TransactionalCommand::Expire { reason }, Closes::Nothing)
+            .await
+            .map(|_| ())
     }
 }
 

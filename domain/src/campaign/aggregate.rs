@@ -1,6 +1,6 @@
 use super::{CampaignCommand, CampaignError, CampaignEvent, Details, Manifest};
-use crate::Sequence;
 use crate::guard::{CampaignGate, Guard, Guarded};
+use crate::{DispatchId, Sequence};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -120,7 +120,7 @@ impl Campaign {
                 self.begin_freezing(template_version, now)
             }
             CampaignCommand::Freeze(manifest) => self.freeze(manifest),
-            CampaignCommand::Pause { reason } => self.pause(reason),
+            CampaignCommand::Pause { reason, dispatch_id } => self.pause(reason, dispatch_id),
             CampaignCommand::Resume => self.resume(),
             CampaignCommand::Cancel => self.cancel(),
             CampaignCommand::Complete => self.complete(),
@@ -185,10 +185,10 @@ impl Campaign {
         }
     }
 
-    fn pause(&self, reason: Option<String>) -> Decision {
+    fn pause(&self, reason: Option<String>, dispatch_id: Option<DispatchId>) -> Decision {
         match self.phase {
             Phase::Paused => Ok(Vec::new()),
-            Phase::Sending => Ok(vec![CampaignEvent::Paused { reason }]),
+            Phase::Sending => Ok(vec![CampaignEvent::Paused { reason, dispatch_id }]),
             _ => self.forbidden(),
         }
     }

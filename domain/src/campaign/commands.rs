@@ -1,5 +1,5 @@
 use super::{Details, Manifest};
-use crate::Sequence;
+use crate::{DispatchId, Sequence};
 use chrono::{DateTime, Utc};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub enum CampaignCommand {
     Freeze(Manifest),
     Pause {
         reason: Option<String>,
+        /// The dispatch that is the reason, where one is.
+        dispatch_id: Option<DispatchId>,
     },
     Resume,
     Cancel,

@@ -1,4 +1,4 @@
-use crate::{Event, GroupId, Sequence, TemplateId};
+use crate::{DispatchId, Event, GroupId, Sequence, TemplateId};
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,9 @@ pub enum CampaignEvent {
     Paused {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// The dispatch that is the reason, where one is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dispatch_id: Option<DispatchId>,
     },
     #[serde(rename = "CampaignResumed")]
     Resumed {},

@@ -84,7 +84,11 @@ fn an_empty_audience_completes_at_once() {
 
 #[test]
 fn what_already_holds_appends_nothing() {
-    given(ended(CampaignEvent::Paused { reason: None }), CampaignCommand::Pause { reason: None }, vec![]);
+    given(
+        ended(CampaignEvent::Paused { reason: None, dispatch_id: None }),
+        CampaignCommand::Pause { reason: None, dispatch_id: None },
+        vec![],
+    );
     given(ended(CampaignEvent::Cancelled {}), CampaignCommand::Cancel, vec![]);
     given(sending(), CampaignCommand::Resume, vec![]);
     given(vec![CampaignEvent::Created(details())], CampaignCommand::Unschedule, vec![]);
@@ -96,7 +100,7 @@ fn a_state_that_forbids_it_is_named() {
     let forbidden = |status| CampaignError::Forbidden { status };
     refused(cancelled(), CampaignCommand::Schedule { at: at(200) }, forbidden("cancelled"));
     refused(cancelled(), CampaignCommand::Resume, forbidden("cancelled"));
-    refused(scheduled(), CampaignCommand::Pause { reason: None }, forbidden("scheduled"));
+    refused(scheduled(), CampaignCommand::Pause { reason: None, dispatch_id: None }, forbidden("scheduled"));
     refused(scheduled(), CampaignCommand::Delete, forbidden("scheduled"));
     refused(sending(), CampaignCommand::Change(details()), forbidden("sending"));
     refused(

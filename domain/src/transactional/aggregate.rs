@@ -26,7 +26,10 @@ pub enum TransactionalCommand {
     },
     /// `deferred` ones wait for another try, as `returned` ones do, until the mail expires.
     Settle(Settlement),
-    Expire,
+    /// Gives up what waits: its time is over, or for the reason that is named.
+    Expire {
+        reason: Option<&'static str>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +47,8 @@ pub struct Transactional {
     pub version: Sequence,
     pub mail: Option<Mail>,
     pub recipients: Vec<Recipient>,
-    pub expired: bool,
+    /// Why what waits is given up, once it is.
+    pub given_up: Option<String>,
 }
 
 impl Aggregate for Transactional {
@@ -86,11 +90,11 @@ impl Aggregate for Transactional {
                 self.each(&unknown).for_each(|recipient| recipient.state = State::Unknown(permit_id));
                 self.each(&returned).for_each(|recipient| recipient.state = State::Pending);
                 self.refuse(rejected, State::Rejected);
-                self.give_up_if_expired();
+                self.give_up_what_waits();
             }
-            TransactionalEvent::Expired {} => {
-                self.expired = true;
-                self.give_up_if_expired();
+            TransactionalEvent::Expired { reason } => {
+                self.given_up = Some(reason.unwrap_or_else(|| EXPIRED.into()));
+                self.give_up_what_waits();
             }
         }
     }
@@ -141,10 +145,11 @@ impl Transactional {
         }
     }
 
-    fn give_up_if_expired(&mut self) {
-        for recipient in self.recipients.iter_mut().filter(|r| self.expired && r.state == State::Pending) {
+    fn give_up_what_waits(&mut self) {
+        let Some(reason) = &self.given_up else { return };
+        for recipient in self.recipients.iter_mut().filter(|r| r.state == State::Pending) {
             recipient.state = State::Rejected;
-            recipient.reason = Some(EXPIRED.into());
+            recipient.reason = Some(reason.clone());
         }
     }
 
@@ -169,8 +174,9 @@ impl Transactional {
                 self.authorize(permit_id, allowed, suppressed, rejected)
             }
             TransactionalCommand::Settle(settlement) => Ok(self.settle(settlement)),
-            TransactionalCommand::Expire => {
-                Ok((!self.waiting().is_empty()).then_some(TransactionalEvent::Expired {}))
+            TransactionalCommand::Expire { reason } => {
+                let expired = TransactionalEvent::Expired { reason: reason.map(str::to_owned) };
+                Ok((!self.waiting().is_empty()).then_some(expired))
             }
         }
     }

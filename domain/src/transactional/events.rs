@@ -160,7 +160,11 @@ pub enum TransactionalEvent {
         late: Vec<Index>,
     },
     #[serde(rename = "TransactionalExpired")]
-    Expired {},
+    /// What waits is given up: its time is over, or for the reason that is named.
+    Expired {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
 }
 
 impl DomainEvent for TransactionalEvent {
@@ -172,7 +176,7 @@ impl DomainEvent for TransactionalEvent {
             Self::OptOutRequested(_) => "OptOutMailRequested",
             Self::Authorized { .. } => "TransactionalAuthorized",
             Self::Settled { .. } => "TransactionalSettled",
-            Self::Expired {} => "TransactionalExpired",
+            Self::Expired { .. } => "TransactionalExpired",
         }
         .into()
     }
@@ -195,7 +199,7 @@ impl Event for TransactionalEvent {
             | Self::OptOutRequested(_)
             | Self::Authorized { .. }
             | Self::Settled { .. }
-            | Self::Expired {} => Vec::new(),
+            | Self::Expired { .. } => Vec::new(),
         }
     }
 }

@@ -112,12 +112,15 @@ fn a_late_settlement_ends_what_is_unknown_and_puts_nobody_back() {
 #[test]
 fn what_is_not_sent_in_time_is_given_up_even_if_it_returns_later() {
     let mut mail = Transactional::default();
-    let expired = TransactionalEvent::Expired {};
+    let expired = TransactionalEvent::Expired { reason: None };
     for event in [requested(2), authorized(vec![1]), expired, settled(vec![], vec![], vec![1])] {
         mail.apply(event);
     }
     let given_up = |r: &Recipient| r.state == State::Rejected && r.reason.as_deref() == Some("expired");
     assert!(mail.recipients.iter().all(given_up), "{:?}", mail.recipients);
     let done = vec![requested(1), authorized(vec![0]), settled(vec![0], vec![], vec![])];
-    Scenario::with(()).given(done).when(TransactionalCommand::Expire).then_expect_events(vec![]);
+    Scenario::with(())
+        .given(done)
+        .when(TransactionalCommand::Expire { reason: None })
+        .then_expect_events(vec![]);
 }

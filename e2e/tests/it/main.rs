@@ -33,6 +33,7 @@ mod opt_out_race;
 mod pages;
 mod passwords;
 mod pause_and_cancel;
+mod poison;
 mod preference_centre;
 mod read_your_writes;
 mod rebuild;

@@ -183,7 +183,7 @@ fn campaign() -> Vec<CampaignEvent> {
             dispatches: 1,
             digest: "00".repeat(32),
         }),
-        CampaignEvent::Paused { reason: Some("mailer_unavailable".into()) },
+        CampaignEvent::Paused { reason: Some("mailer_unavailable".into()), dispatch_id: None },
         CampaignEvent::Resumed {},
         CampaignEvent::Cancelled {},
         CampaignEvent::Completed { reason: Some("empty_audience".into()) },
@@ -278,7 +278,7 @@ fn transactional() -> Vec<TransactionalEvent> {
             returned: vec![3],
             late: vec![0],
         },
-        TransactionalEvent::Expired {},
+        TransactionalEvent::Expired { reason: None },
     ]
 }
 

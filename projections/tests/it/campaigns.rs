@@ -180,7 +180,7 @@ async fn an_empty_audience_is_completed_with_its_reason(pool: PgPool) {
 async fn a_reason_goes_with_the_state_that_it_explains(pool: PgPool) {
     let mut events = frozen(1);
     events.insert(2, CampaignEvent::FreezingHalted { reason: "projection_parked".into() });
-    events.push(CampaignEvent::Paused { reason: Some("mailer_unavailable".into()) });
+    events.push(CampaignEvent::Paused { reason: Some("mailer_unavailable".into()), dispatch_id: None });
     events.push(CampaignEvent::Resumed {});
     let mut seen = Vec::new();
     for event in campaign(events) {

@@ -315,7 +315,7 @@ impl World {
             (Phase::Freezing, _) => CampaignCommand::Freeze(self.manifest(id)),
             (Phase::Sending, 0) => CampaignCommand::Complete,
             (Phase::Sending, 1) => CampaignCommand::Cancel,
-            (Phase::Sending, _) => CampaignCommand::Pause { reason: Some(reason) },
+            (Phase::Sending, _) => CampaignCommand::Pause { reason: Some(reason), dispatch_id: Some(id) },
             (Phase::Paused, _) => CampaignCommand::Resume,
             (_, 0) => CampaignCommand::Delete,
             (_, _) => CampaignCommand::Resume,

@@ -20,6 +20,7 @@ pub const CATALOG: &[(&str, Kind, &str)] = &[
     ("postledger_mailer_call_duration_seconds", Histogram, "How long a mailer took for one mail"),
     ("postledger_mailer_unavailable_total", Counter, "Times that a mailer could take nothing"),
     ("postledger_late_handovers_total", Counter, "Calls that started after their window had passed"),
+    ("postledger_given_up_total", Counter, "Work that ended its workers again and again"),
     (
         "postledger_media_call_duration_seconds",
         Histogram,

@@ -1,10 +1,11 @@
 //! Clears up after workers that died between authorizing and settling.
 
-use super::{CampaignContext, Rest, Sender};
+use super::{Rest, Sender};
 use crate::mailers::Reconciled;
 use commands::CommandError;
 use commands::send::{Claim, ExpiredPermit};
 use domain::DispatchId;
+use domain::campaign::OnUnknown;
 use domain::dispatch::{Dispatch, Index, Settlement};
 use eventstore::load;
 use std::time::Duration;
@@ -15,11 +16,11 @@ impl Sender {
     pub(super) async fn clear_up(
         &self,
         claim: &Claim,
-        context: &CampaignContext,
+        on_unknown: OnUnknown,
     ) -> Result<Option<Rest>, CommandError> {
         let (expired, open) = self.commands.left_permits(claim.lease.dispatch_id).await?;
         for permit in &expired {
-            self.reconcile(claim, context, permit).await?;
+            self.reconcile(claim, on_unknown, permit).await?;
         }
         // A little more than what is left, so that the next look finds it expired.
         Ok(open.map(|rest| rest + Duration::from_millis(10)))
@@ -28,7 +29,7 @@ impl Sender {
     async fn reconcile(
         &self,
         claim: &Claim,
-        context: &CampaignContext,
+        on_unknown: OnUnknown,
         permit: &ExpiredPermit,
     ) -> Result<(), CommandError> {
         let id = claim.lease.dispatch_id;
@@ -38,7 +39,7 @@ impl Sender {
             Some((index, recipient.subscriber, recipient.attempts))
         });
         let settlement = self.known_ends(id, permit, owed.collect()).await;
-        self.commands.reconcile(id, settlement, context.details.on_unknown).await.map(|_| ())
+        self.commands.reconcile(id, settlement, on_unknown).await.map(|_| ())
     }
 
     /// What the mailer knows of the calls that a permit's worker may have made: index, reader and attempt of each.

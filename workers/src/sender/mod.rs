@@ -9,6 +9,7 @@ mod consent_mails;
 mod erasures;
 mod left_behind;
 mod pass;
+mod poison;
 mod settling;
 mod single;
 mod test_mails;
@@ -22,11 +23,13 @@ use campaign::{CampaignContext, Campaigns};
 use commands::send::Claim;
 use commands::{CommandError, Commands, Context};
 use domain::CampaignId;
+use domain::campaign::Campaign;
 use domain::dispatch::{Dispatch, Index};
 use eventstore::{Loaded, load};
 use futures::FutureExt;
 use mail::{Address, LinkKeys, Links};
 use pass::{Chunk, Pass};
+use poison::Company;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,6 +77,7 @@ pub struct Sender {
     last_claimed: Arc<Mutex<CampaignId>>,
     /// Since when a campaign's mailer has been down.
     down_since: Arc<Mutex<HashMap<CampaignId, Instant>>>,
+    company: Arc<Company>,
 }
 
 /// What a loop works on. Mails outside campaigns have one of their own: none waits behind a campaign.
@@ -117,6 +121,7 @@ impl Sender {
             links: Arc::new(links),
             last_claimed: Arc::default(),
             down_since: Arc::default(),
+            company: Arc::default(),
         }
     }
 
@@ -170,14 +175,17 @@ impl Sender {
 
     /// Works on one dispatch, if any waits.
     pub async fn step(&self, stop: &CancellationToken) -> Result<bool, CommandError> {
+        let company = self.company.join().await;
         let last_claimed = *self.lock_last_claimed();
         let Some(claim) = self.commands.claim_dispatch(self.hold_max(), last_claimed).await? else {
             self.complete_finished().await?;
             return Ok(false);
         };
         *self.lock_last_claimed() = claim.campaign_id;
-        let pause = self.work_on(&claim, stop).await?;
-        self.commands.release_dispatch(claim.lease, pause).await?;
+        match claim.lease.is_poison() {
+            true => self.give_up_dispatch(&claim).await?,
+            false => self.attempt(company, claim.lease, Box::pin(self.work_on(&claim, stop))).await?,
+        }
         self.complete_finished().await?;
         Ok(true)
     }
@@ -207,14 +215,26 @@ impl Sender {
 
     async fn work_on(&self, claim: &Claim, stop: &CancellationToken) -> Result<Rest, CommandError> {
         let pool = &self.commands.store.pool;
-        let context = self.campaigns.get(&self.commands, &self.settings.media_url, claim.campaign_id).await?;
-        if let Some(pause) = self.clear_up(claim, &context).await? {
-            return Ok(pause);
+        if claim.status != "sending" {
+            return self.close(claim).await;
         }
-        match claim.status.as_str() {
-            "sending" => self.send(claim, &context, load(pool, claim.lease.dispatch_id).await?, stop).await,
-            "cancelled" => self.commands.cancel_dispatch(claim).await.map(|()| Duration::ZERO),
-            _ => Ok(Duration::ZERO),
+        let context = self.campaigns.get(&self.commands, &self.settings.media_url, claim.campaign_id).await?;
+        match self.clear_up(claim, context.details.on_unknown).await? {
+            Some(pause) => Ok(pause),
+            None => self.send(claim, &context, load(pool, claim.lease.dispatch_id).await?, stop).await,
+        }
+    }
+
+    /// What a campaign that sends no more leaves to be done. Nothing is made for it: its template may be what stopped it.
+    async fn close(&self, claim: &Claim) -> Result<Rest, CommandError> {
+        let campaign = load::<Campaign>(&self.commands.store.pool, claim.campaign_id).await?.aggregate;
+        let on_unknown = campaign.details.map(|details| details.on_unknown).unwrap_or_default();
+        match self.clear_up(claim, on_unknown).await? {
+            Some(pause) => Ok(pause),
+            None if claim.status == "cancelled" => {
+                self.commands.cancel_dispatch(claim).await.map(|()| Duration::ZERO)
+            }
+            None => Ok(Duration::ZERO),
         }
     }
 
@@ -232,7 +252,12 @@ impl Sender {
         let mut pass = Pass::new(self, claim, context, mailer.as_ref(), dispatch);
         while !stop.is_cancelled() {
             match pass.chunk().await? {
-                Chunk::Settled => self.is_up(claim.campaign_id),
+                Chunk::Settled => {
+                    self.is_up(claim.campaign_id);
+                    if claim.lease.is_suspect() || self.company.is_to_leave() {
+                        break;
+                    }
+                }
                 Chunk::Down(reason) => return self.unavailable(claim, &reason).await,
                 Chunk::Lost => return Ok(Duration::ZERO),
                 Chunk::None => break,

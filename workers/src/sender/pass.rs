@@ -58,7 +58,8 @@ impl<'a> Pass<'a> {
         }
         indexes.truncate(self.mailer.take_tokens(indexes.len().min(self.size.get())).await);
         if indexes.is_empty() {
-            return Ok(Chunk::Settled);
+            // No token for so long: others have their turn.
+            return Ok(Chunk::None);
         }
         if let Err(down) = self.mailer.prepare(indexes.len().min(self.mailer.concurrency())).await {
             metrics::unavailable(self.mailer.name());

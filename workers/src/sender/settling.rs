@@ -9,12 +9,18 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Refusals by a database that answers: a mistake of ours, which the permit's end clears up.
+const REFUSALS_MAX: u32 = 10;
+
 /// The pauses between tries of one settlement.
-pub struct Insistence(Duration);
+pub struct Insistence {
+    pause: Duration,
+    refusals: u32,
+}
 
 impl Default for Insistence {
     fn default() -> Self {
-        Self(RETRY)
+        Self { pause: RETRY, refusals: 0 }
     }
 }
 
@@ -29,9 +35,13 @@ impl Insistence {
         if let CommandError::Failed(StoreError::Format(_) | StoreError::Key(_)) = error {
             return Err(error);
         }
+        self.refusals += u32::from(!error.is_passing());
+        if self.refusals >= REFUSALS_MAX {
+            return Err(error);
+        }
         tracing::warn!(error = %describe(&error), dispatch.id = %dispatch, "settlement: will try again");
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(RETRY_MAX);
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(RETRY_MAX);
         Ok(())
     }
 }

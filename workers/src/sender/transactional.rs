@@ -1,13 +1,14 @@
 //! Mails outside campaigns: one dispatch, one permit, a few recipients.
 
 use super::chunk::{self, HandedOver};
+use super::poison::WORKER_DIED;
 use super::settling::Insistence;
 use super::{ERROR_PAUSE, Rest, Sender};
 use crate::mailers::{Mailer, Outgoing};
 use crate::metrics;
 use crate::window::Window;
 use commands::CommandError;
-use commands::send::{Authorized, ExpiredPermit, Lease};
+use commands::send::{Authorized, DEATHS_MAX, ExpiredPermit, Lease};
 use domain::dispatch::{Index, Settlement};
 use domain::transactional::{Mail, Transactional};
 use domain::{DispatchId, PermitId};
@@ -24,9 +25,9 @@ pub(super) struct Decided {
 impl Sender {
     /// Works on one mail outside campaigns, if any waits.
     pub async fn step_transactional(&self) -> Result<bool, CommandError> {
+        let company = self.company.join().await;
         let Some(lease) = self.commands.claim_transactional(self.hold_max()).await? else { return Ok(false) };
-        let pause = self.work_on_transactional(lease).await?;
-        self.commands.release_dispatch(lease, pause).await?;
+        self.attempt(company, lease, Box::pin(self.work_on_transactional(lease))).await?;
         Ok(true)
     }
 
@@ -39,12 +40,18 @@ impl Sender {
         if let Some(rest) = open {
             return Ok(rest + Duration::from_millis(10));
         }
+        if lease.is_poison() {
+            tracing::error!(dispatch.id = %id, "{DEATHS_MAX} workers in a row died with a mail: it is given up");
+            metrics::given_up("mail");
+            self.commands.expire_transactional(id, Some(WORKER_DIED)).await?;
+            return Ok(Duration::ZERO);
+        }
         let dispatch = load::<Transactional>(&self.commands.store.pool, id).await?;
         let Some(mail) = dispatch.aggregate.mail.clone() else {
             return Err(StoreError::Format(format!("dispatch {id} has work and no events")).into());
         };
         if mail.expires_at() <= clock::now() {
-            self.commands.expire_transactional(id).await?;
+            self.commands.expire_transactional(id, None).await?;
             return Ok(Duration::ZERO);
         }
         match self.mailers.get(mail.mailer()) {
@@ -64,7 +71,7 @@ impl Sender {
             Some((index, ids::recipient_id(id, index), recipient.attempts))
         });
         let settlement = self.known_ends(id, permit, owed.collect()).await;
-        self.commands.settle_transactional(id, settlement).await.map(|_| ())
+        self.commands.reconcile_transactional(id, settlement).await.map(|_| ())
     }
 
     async fn send_mail(

@@ -12,6 +12,7 @@ mod gate;
 mod left_behind;
 mod lint;
 mod maintenance;
+mod poison;
 mod sending_off;
 mod support;
 mod test_mail;
