@@ -62,16 +62,16 @@ const TEXT_ELEMENTS: [&str; 8] = [
 
 /// Turns marked MJML into marked HTML.
 pub(super) fn to_html(marked: &Marked<'_>) -> Result<String, Vec<Fault>> {
-    if let Some(start) = too_deep(&marked.text) {
-        let reason = format!("elements may be nested {MAX_DEPTH} deep at the most");
-        return Err(vec![Fault::at(line(&marked.text, start, marked), reason)]);
-    }
     let pieces = markup::pieces(&marked.text);
     let faults = misplaced(&pieces, marked);
     if !faults.is_empty() {
         return Err(faults);
     }
     let source = prepare(&marked.text, &pieces);
+    if let Some(start) = too_deep(&source) {
+        let reason = format!("elements may be nested {MAX_DEPTH} deep at the most");
+        return Err(vec![Fault::at(line(&source, start, marked), reason)]);
+    }
     let parsed = mrml::parse(&source).map_err(|error| vec![parse_fault(&error, &source, marked)])?;
     // No fonts but those that the template asks for: a font of someone else's server tells them who reads.
     let options = RenderOptions { fonts: Default::default(), ..RenderOptions::default() };
@@ -82,13 +82,14 @@ pub(super) fn to_html(marked: &Marked<'_>) -> Result<String, Vec<Fault>> {
     }
 }
 
-/// Where elements are nested too deep. It counts as mrml does: by the same tokens, and without a look at names.
+/// Where elements are nested too deep. It counts as mrml does: in the very text that mrml is given, by the same tokens, and
+/// without a look at names but for [`is_void`].
 fn too_deep(source: &str) -> Option<usize> {
-    let (mut depth, mut is_void) = (0_usize, false);
+    let (mut depth, mut void) = (0_usize, false);
     for token in Tokenizer::from(source).map_while(Result::ok) {
         match token {
-            Token::ElementStart { local, .. } => is_void = markup::is_void(local.as_str()),
-            Token::ElementEnd { end: ElementEnd::Open, span } if !is_void => {
+            Token::ElementStart { local, .. } => void = is_void(local.as_str()),
+            Token::ElementEnd { end: ElementEnd::Open, span } if !void => {
                 depth += 1;
                 if depth > MAX_DEPTH {
                     return Some(span.start());
@@ -99,6 +100,11 @@ fn too_deep(source: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Elements that have no end tag, as mrml knows them: in small letters alone, so that `<BR>` is an element that stays open.
+fn is_void(name: &str) -> bool {
+    markup::is_void(name) && name.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 /// What would be dropped without a word, or told in words about a place that the writer never saw.

@@ -61,6 +61,7 @@ fn mjml_is_refused_with_a_reason_and_a_line() {
         ("<!-- -->".into(), None, "no mjml element"),
         (column(&format!("<mj-raw>{}", "<div>".repeat(101))), Some(3), "nested 100 deep"),
         (column(&format!("<mj-raw><title>{}", "<div>".repeat(50_000))), Some(3), "nested 100 deep"),
+        (column(&format!("<mj-text>{}", "<BR>".repeat(2_000))), Some(3), "nested 100 deep"),
         (
             column(&format!("<mj-raw><!--[if mso]>{}", "<br><div></x><div>".repeat(20_000))),
             Some(3),
