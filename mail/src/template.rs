@@ -10,6 +10,7 @@ mod engine;
 mod escaping;
 mod fields;
 mod footer;
+mod guard;
 mod jinja;
 mod lint;
 mod marks;
@@ -17,6 +18,7 @@ mod markup;
 mod media;
 mod mjml;
 mod plain;
+mod types;
 mod way_out;
 
 pub use fields::BUILT_IN;
@@ -163,6 +165,8 @@ pub struct Compiled {
     derived_text: bool,
     html_footer: Footer,
     text_footer: Footer,
+    /// Why nothing can be rendered: a saved version that is not allowed any more.
+    refused: Option<TemplateError>,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -184,24 +188,52 @@ impl Compiled {
     ) -> Result<Self, Vec<TemplateError>> {
         let declared = fields::check_declared(&source.attributes);
         let known = known.iter().chain(&source.attributes).cloned().collect();
-        let compiled = Compiler::new(Some(&known), media).compile(source);
+        let compiled = guard::on_large_stack(|| {
+            let compiled = Compiler::new(Some(&known), media).compile(source)?;
+            compiled.try_out(&source.body).map_or(Ok(compiled), |error| Err(vec![error]))
+        });
         let mut errors: Vec<_> = declared.into_iter().map(|fault| fault.of("attributes")).collect();
-        match compiled {
-            Ok(compiled) => {
-                errors.extend(compiled.try_out(&source.body));
-                if errors.is_empty() { Ok(compiled) } else { Err(errors) }
+        match compiled.unwrap_or_else(|| Err(vec![not_compiled(source)])) {
+            Ok(compiled) if errors.is_empty() => Ok(compiled),
+            Ok(_) => Err(errors),
+            Err(faults) => {
+                errors.extend(faults);
+                Err(errors)
             }
-            Err(faults) => Err([errors, faults].concat()),
         }
     }
 
-    /// Compiles a version that [`Compiled::compile`] passed when it was saved: names are not checked again.
-    pub fn compile_saved(source: &TemplateSource, media: &MediaUrls) -> Result<Self, Vec<TemplateError>> {
-        Compiler::new(None, media).compile(source)
+    /// Compiles a version that [`Compiled::compile`] passed when it was saved: names are not checked again. Where an
+    /// earlier release let through what this one refuses, rendering fails for every reader.
+    pub fn compile_saved(source: &TemplateSource, media: &MediaUrls) -> Self {
+        let compiled = guard::on_large_stack(|| Compiler::new(None, media).compile(source));
+        let compiled = compiled.unwrap_or_else(|| Err(vec![not_compiled(source)]));
+        compiled.unwrap_or_else(|errors| Self {
+            env: engine::environment(),
+            used: BTreeSet::new(),
+            has_preheader: false,
+            derived_text: false,
+            html_footer: Footer::Never,
+            text_footer: Footer::Never,
+            refused: Some(errors.into_iter().next().unwrap_or_else(|| not_compiled(source))),
+        })
+    }
+
+    /// Why no reader gets a mail of it.
+    pub fn refused(&self) -> Option<&TemplateError> {
+        self.refused.as_ref()
     }
 
     /// Fills in one reader's fields.
     pub fn render(&self, data: &MergeData<'_>) -> Result<Rendered, RenderError> {
+        if let Some(TemplateError { field, reason, .. }) = &self.refused {
+            return Err(RenderError::Failed { part: field, reason: reason.clone() });
+        }
+        let panicked = RenderError::Failed { part: "template", reason: "the engine failed".into() };
+        guard::caught(|| self.render_parts(data)).unwrap_or(Err(panicked))
+    }
+
+    fn render_parts(&self, data: &MergeData<'_>) -> Result<Rendered, RenderError> {
         self.parts(data).map_err(|(part, failure)| match failure {
             Failure::TooLarge(max) => RenderError::TooLarge { part, max },
             Failure::Engine(error) if error.kind() == ErrorKind::OutOfFuel => RenderError::OutOfFuel { part },
@@ -302,6 +334,15 @@ impl Compiled {
         };
         Some(fault.of(if is_mjml { "mjml" } else { part }))
     }
+}
+
+/// The engine panicked, which is a fault of ours and says nothing about the place.
+fn not_compiled(source: &TemplateSource) -> TemplateError {
+    let field = match source.body {
+        Body::Html(_) => "html",
+        Body::Mjml(_) => "mjml",
+    };
+    Fault::new("the template can't be compiled".into()).of(field)
 }
 
 enum Failure {

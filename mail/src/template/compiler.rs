@@ -2,6 +2,7 @@
 
 use super::footer::Footer;
 use super::marks::Marked;
+use super::types::{self, Check};
 use super::{
     Body, Compiled, Fault, MAX_BODY_BYTES, MAX_FAULTS, MAX_LINE_BYTES, MediaUrls, TemplateError,
     TemplateSource,
@@ -59,6 +60,7 @@ impl<'a> Compiler<'a> {
                 derived_text: text.is_none(),
                 html_footer: self.html_footer,
                 text_footer: self.text_footer,
+                refused: None,
             };
             return Ok(compiled);
         }
@@ -165,22 +167,30 @@ impl<'a> Compiler<'a> {
         if !faults.is_empty() {
             return faults;
         }
-        match (self.env.template_from_str(source), self.known) {
+        let faults = match (self.env.template_from_str(source), self.known) {
             (Err(error), _) => vec![fault(&error)],
             (Ok(template), Some(known)) => {
                 let unknown = fields::unknown(&template, &marked.tags, known);
                 [unknown, media::check(&marked.tags, self.media)].concat()
             }
             (Ok(_), None) => Vec::new(),
+        };
+        if !faults.is_empty() {
+            return faults;
         }
+        types::check(source, if self.known.is_some() { Check::All } else { Check::Dangers })
     }
 
     /// Hands a part to the engine. What fails only now comes of what was made from it.
     fn add(&mut self, field: &'static str, name: &'static str, source: String) {
-        if let Err(error) = self.env.add_template_owned(name, source) {
+        // What was made from a part may do no more than the part, wherever its tags went.
+        let made = types::check(&source, Check::Dangers).into_iter().next();
+        let fault =
+            made.or_else(|| self.env.add_template_owned(name, source).err().map(|error| fault(&error)));
+        if let Some(Fault { reason, .. }) = fault {
             let reason = match field {
-                TEXT => format!("no text can be derived from the body; write one ({})", fault(&error).reason),
-                _ => fault(&error).reason,
+                TEXT => format!("no text can be derived from the body; write one ({reason})"),
+                _ => reason,
             };
             self.fail(field, vec![Fault::new(reason)]);
         }

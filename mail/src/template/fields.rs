@@ -1,7 +1,7 @@
 //! The merge fields: which names there are, which of them a template uses, and what they hold for one reader.
 
 use super::jinja::{Tag, Word};
-use super::{Fault, MAX_FAULTS, MergeData, media};
+use super::{Fault, MAX_FAULTS, MergeData, media, types};
 use minijinja::{Template, Value};
 use std::collections::BTreeSet;
 
@@ -21,8 +21,10 @@ pub const BUILT_IN: &[&str] = &[
 /// What the HTML calls the rendered preheader. No template can use it, as it is no known field.
 pub(super) const PREHEADER: &str = "preheader_of_this_mail";
 
-/// The engine's functions, and ours.
-const FUNCTIONS: [&str; 4] = ["range", "dict", "namespace", media::FUNCTION];
+/// Names that are called. What can't be called is refused with the reason by `types`.
+fn is_function(name: &str) -> bool {
+    name == media::FUNCTION || name == "namespace" || types::FUNCTIONS.contains(&name)
+}
 
 const MAX_ATTRIBUTES: usize = 200;
 const MAX_NAME_BYTES: usize = 64;
@@ -53,7 +55,7 @@ pub(super) fn unknown(template: &Template<'_, '_>, tags: &[Tag<'_>], known: &BTr
     names.sort();
     let is_known = |name: &str| {
         let root = name.split('.').next().unwrap_or(name);
-        known.contains(name) || BUILT_IN.contains(&name) || locals.contains(root) || FUNCTIONS.contains(&name)
+        known.contains(name) || BUILT_IN.contains(&name) || locals.contains(root) || is_function(name)
     };
     let unknown = names.iter().filter(|name| !is_known(name)).take(MAX_FAULTS);
     unknown.map(|name| Fault { line: line_of(name, tags), reason: reason(name, known) }).collect()
@@ -177,7 +179,6 @@ mod tests {
             "{% for n in range(3) %}{{ loop.index }}{{ n }}{% endfor %}",
             "{% if city %}{% set greeting = 'a' %}{% else %}{% set greeting = 'b' %}{% endif %}{{ greeting }}",
             "{% set a, b = [1, 2] %}{{ a }}{{ b }}{% set c %}x{% endset %}{{ c }}",
-            "{% set ns = namespace(n=0) %}{% set ns.n = 1 %}{{ ns.n }}",
             "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(city) }}{% with w = 1 %}{{ w }}{% endwith %}",
         ];
         for source in sources {

@@ -5,7 +5,7 @@ use domain::CampaignId;
 use domain::campaign::{Campaign, Details};
 use domain::group::Group;
 use domain::template::{Body, Content, Template};
-use eventstore::{StoreError, load, load_at};
+use eventstore::{load, load_at};
 use mail::{Compiled, MediaUrls, TemplateSource};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,7 +53,10 @@ async fn make(commands: &Commands, media_url: &str, id: CampaignId) -> Result<Ca
     let Some(details) = campaign.details else { return Err(CommandError::NotFound("campaign")) };
     let template = load_at::<Template>(pool, details.template_id, campaign.template_version).await?.aggregate;
     let group_name = load::<Group>(pool, details.group_id).await?.aggregate.name;
-    let template = compile(&prepare(commands, media_url, template.content).await?)?;
+    let template = compile(&prepare(commands, media_url, template.content).await?);
+    if let Some(error) = template.refused() {
+        tracing::error!(campaign.id = %id, %error, "the campaign's template can't be rendered: all its recipients are rejected");
+    }
     Ok(CampaignContext { details, group_name, template })
 }
 
@@ -81,7 +84,6 @@ pub async fn prepare(commands: &Commands, media_url: &str, content: Content) -> 
 }
 
 /// Takes milliseconds of computing.
-pub fn compile(saved: &Saved) -> Result<Compiled, StoreError> {
+pub fn compile(saved: &Saved) -> Compiled {
     Compiled::compile_saved(&saved.source, &saved.media)
-        .map_err(|errors| StoreError::Format(format!("a saved template does not compile: {errors:?}")))
 }

@@ -63,14 +63,14 @@ impl Sender {
         let sender = self.clone();
         // Compiling and rendering is computing: not on a thread that others' I/O waits for.
         let composed = tokio::task::spawn_blocking(move || {
-            let template = compile(&saved)?;
+            let template = compile(&saved);
             let mails = readers.iter().map(|reader| {
                 let made = sender.test_mail(id, &template, &name, reader);
                 (reader.index, made)
             });
-            Ok(mails.collect())
+            mails.collect()
         });
-        composed.await.map_err(StoreError::from)?
+        Ok(composed.await.map_err(StoreError::from)?)
     }
 
     /// Whoever is a subscriber sees the template with their own fields. None: one of them was erased, and the addresses of

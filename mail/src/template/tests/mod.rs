@@ -1,3 +1,4 @@
+mod hostile;
 mod limits;
 mod media;
 mod refusals;

@@ -36,7 +36,7 @@ fn declared_attributes_are_known() {
 
 #[test]
 fn a_saved_version_compiles_though_its_attributes_are_gone() {
-    let compiled = Compiled::compile_saved(&html("[{{ gone }}]"), &MediaUrls::new()).unwrap();
+    let compiled = Compiled::compile_saved(&html("[{{ gone }}]"), &MediaUrls::new());
     assert!(compiled.render(&data("", &attributes(&[("gone", "1")]))).unwrap().html.starts_with("[1]"));
     assert!(compiled.render(&data("", &BTreeMap::new())).unwrap().html.starts_with("[]"));
 }
@@ -89,7 +89,7 @@ fn html_is_refused_with_a_reason_and_a_line() {
         ("a\n<a href={{ name }}>x</a>", Some(2), "needs quotes"),
         ("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}", Some(1), "fuel"),
         ("{% for a in range(9) %}{{ 'x' * 200000 }}{% endfor %}", None, "more than 1048576 bytes"),
-        ("a\n{{ name + 1 }}", Some(2), "fails for a reader who has no attributes"),
+        ("a\n{{ 1 / name|length }}", Some(2), "fails for a reader who has no attributes"),
     ];
     for (source, line, reason) in cases {
         let found = errors(&html(source));
