@@ -1,3 +1,4 @@
+mod generated;
 mod hostile;
 mod limits;
 mod media;
