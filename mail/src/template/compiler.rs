@@ -99,7 +99,7 @@ impl<'a> Compiler<'a> {
         let Some(marked) = self.part(field, written, MAX_BODY_BYTES) else { return };
         let html = match source.body {
             Body::Html(_) => Ok(marked.text.clone()),
-            Body::Mjml(_) => mjml::to_html(&marked),
+            Body::Mjml(_) => mjml::to_html(&marked, self.known.is_some()),
         };
         match html {
             Ok(html) => self.html(field, &html, &marked, source),
@@ -155,14 +155,16 @@ impl<'a> Compiler<'a> {
                 return None;
             }
         };
-        let faults = self.faults(source, &marked);
+        let faults = self.faults(&marked);
         let fine = faults.is_empty();
         self.fail(field, faults);
         self.used.extend(fields::used(&marked.tags));
         fine.then_some(marked)
     }
 
-    fn faults(&self, source: &str, marked: &Marked<'_>) -> Vec<Fault> {
+    fn faults(&self, marked: &Marked<'_>) -> Vec<Fault> {
+        // What looks like a tag and is none, as in a style sheet, is not to be one for the engine.
+        let source = &marked.restore(&marked.text);
         let faults = lint::check(&marked.tags, &self.env);
         if !faults.is_empty() {
             return faults;

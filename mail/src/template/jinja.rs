@@ -4,6 +4,7 @@
 //! beside it (which names a template uses) and around it (tags are taken out while MJML or text is made).
 
 use super::Fault;
+use std::ops::Range;
 
 /// A long chain in one tag (`a + a + …`) would overflow the engine's stack, which no one could catch.
 pub(super) const MAX_TAG_BYTES: usize = 1_000;
@@ -43,7 +44,8 @@ pub(super) fn pieces(source: &str) -> Result<Vec<Piece<'_>>, Fault> {
     let mut pieces = Vec::new();
     let (mut at, mut line) = (0, 1);
     let mut counts = Counts::default();
-    while let Some((start, kind)) = next_opening(source, at) {
+    let styles = styles(source);
+    while let Some((start, kind)) = next_opening(source, at, &styles) {
         push_text(&mut pieces, &source[at..start]);
         line += newlines(&source[at..start]);
         let (kind, end) = tag_end(source, start, kind).ok_or_else(|| unclosed(source, start, line))?;
@@ -94,12 +96,54 @@ fn unclosed(source: &str, start: usize, line: usize) -> Fault {
     Fault::at(line, format!("the tag that begins with `{}` is not closed", opening.trim_end()))
 }
 
-fn next_opening(source: &str, from: usize) -> Option<(usize, Kind)> {
+/// A style sheet, and the last end of a comment in it.
+struct Style {
+    range: Range<usize>,
+    last_end: Option<usize>,
+}
+
+impl Style {
+    fn of(source: &str, range: Range<usize>) -> Self {
+        let last_end = source[range.clone()].rfind("#}").map(|end| range.start + end);
+        Self { range, last_end }
+    }
+
+    /// `{#a{color:red}}` is a rule of a style sheet unless a comment's end follows there.
+    fn has_no_comment_at(&self, at: usize) -> bool {
+        self.range.contains(&at) && self.last_end.is_none_or(|end| end < at + 2)
+    }
+}
+
+fn styles(source: &str) -> Vec<Style> {
+    let starts = |at: usize, prefix: &str| {
+        source.get(at..at + prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let mut styles: Vec<Style> = Vec::new();
+    let mut open = None;
+    for (at, _) in source.match_indices('<') {
+        match open {
+            None if starts(at, "<style") || starts(at, "<mj-style") => open = Some(at),
+            Some(start) if starts(at, "</style") || starts(at, "</mj-style") => {
+                styles.push(Style::of(source, start..at));
+                open = None;
+            }
+            _ => {}
+        }
+    }
+    styles.extend(open.map(|start| Style::of(source, start..source.len())));
+    styles
+}
+
+fn next_opening(source: &str, from: usize, styles: &[Style]) -> Option<(usize, Kind)> {
+    let is_rule = |at: usize| {
+        let style = styles.partition_point(|style| style.range.end <= at);
+        styles.get(style).is_some_and(|style| style.has_no_comment_at(at))
+    };
     let bytes = source.as_bytes();
     (from..bytes.len()).find_map(|i| match (bytes[i], bytes.get(i + 1)) {
         (b'{', Some(b'{')) => Some((i, Kind::Expression)),
         (b'{', Some(b'%')) => Some((i, Kind::Statement)),
-        (b'{', Some(b'#')) => Some((i, Kind::Comment)),
+        (b'{', Some(b'#')) if !is_rule(i) => Some((i, Kind::Comment)),
         _ => None,
     })
 }
@@ -276,6 +320,22 @@ mod tests {
             let fault = pieces(source).unwrap_err();
             assert_eq!(fault.line, Some(2), "{source}");
         }
+    }
+
+    #[test]
+    fn a_rule_of_a_style_sheet_is_no_comment() {
+        let none: [(Kind, &str, usize); 0] = [];
+        for name in ["style", "STYLE", "mj-style"] {
+            assert_eq!(tags(&format!("<{name} x>@media (y){{#a{{z}}}}</{name}>")), none, "{name}");
+        }
+        assert_eq!(
+            tags("<style>{#a{b}} {{ c }}</style>{# d #}"),
+            [(Kind::Expression, "{{ c }}", 1), (Kind::Comment, "{# d #}", 1)]
+        );
+        assert_eq!(tags("<style>{# a #}</style>"), [(Kind::Comment, "{# a #}", 1)]);
+        assert!(pieces("<style></style>{#a{b}}").is_err());
+        let many = format!("<style>{}", "{#".repeat(200_000));
+        assert_eq!(tags(&many), none);
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl<'s> Marked<'s> {
         self.text.push_str(&format!("{}{index}{END}", self.prefix));
     }
 
+    /// How all marks begin, and nothing else in the source.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Text made from this template, split at its marks.
     pub fn split<'t>(&self, text: &'t str) -> Vec<Part<'t>> {
         let mut parts = Vec::new();

@@ -5,7 +5,7 @@ use super::marks::{Marked, Part};
 use super::markup::{self, Piece};
 use super::{Fault, MAX_FAULTS};
 use htmlparser::{ElementEnd, Token, Tokenizer};
-use mrml::prelude::parser::Error as ParseError;
+use mrml::prelude::parser::{Error as ParseError, Warning, WarningKind};
 use mrml::prelude::render::RenderOptions;
 
 /// The elements that MJML has. The renderer would pass others on as they are, and no mail program knows them.
@@ -48,7 +48,8 @@ const ELEMENTS: [&str; 33] = [
 /// Elements within each other: the parser calls itself for each level.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// Elements that hold text, where a line break between two tags is a space.
+/// Elements that hold HTML. As MJML has it, their content is taken over as it stands, whatever it is: mrml would read it as
+/// XML, and refuse `<li>` without its end.
 const TEXT_ELEMENTS: [&str; 8] = [
     "mj-text",
     "mj-button",
@@ -60,26 +61,75 @@ const TEXT_ELEMENTS: [&str; 8] = [
     "mj-raw",
 ];
 
-/// Turns marked MJML into marked HTML.
-pub(super) fn to_html(marked: &Marked<'_>) -> Result<String, Vec<Fault>> {
+/// Ends the number in the place of a content.
+const CONTENT_END: char = 'z';
+
+/// Turns marked MJML into marked HTML. `strict` is for what is saved now: what mrml would leave out is an error.
+pub(super) fn to_html(marked: &Marked<'_>, strict: bool) -> Result<String, Vec<Fault>> {
     let pieces = markup::pieces(&marked.text);
     let faults = misplaced(&pieces, marked);
     if !faults.is_empty() {
         return Err(faults);
     }
-    let source = prepare(&marked.text, &pieces);
+    let Prepared { source, contents } = prepare(marked, &pieces);
     if let Some(start) = too_deep(&source) {
         let reason = format!("elements may be nested {MAX_DEPTH} deep at the most");
         return Err(vec![Fault::at(line(&source, start, marked), reason)]);
     }
     let parsed = mrml::parse(&source).map_err(|error| vec![parse_fault(&error, &source, marked)])?;
+    let mut faults: Vec<Fault> = match strict {
+        true => parsed
+            .warnings
+            .iter()
+            .map(|warning| left_out(warning, &source, marked))
+            .take(MAX_FAULTS)
+            .collect(),
+        false => Vec::new(),
+    };
     // No fonts but those that the template asks for: a font of someone else's server tells them who reads.
     let options = RenderOptions { fonts: Default::default(), ..RenderOptions::default() };
     let html = parsed.element.render(&options).map_err(|error| vec![Fault::new(error.to_string())])?;
-    match lost(marked, &html) {
-        faults if faults.is_empty() => Ok(html),
-        faults => Err(faults),
+    let html = put_back(&html, &contents, marked);
+    faults.extend(lost(marked, &html));
+    if faults.is_empty() { Ok(html) } else { Err(faults) }
+}
+
+/// What mrml is given.
+struct Prepared<'s> {
+    source: String,
+    /// What stands in the elements that hold HTML, by the numbers in their places.
+    contents: Vec<&'s str>,
+}
+
+/// Stands for content: no mark of a tag is followed by a letter.
+fn content_mark(marked: &Marked<'_>) -> String {
+    format!("{}c", marked.prefix())
+}
+
+fn put_back(html: &str, contents: &[&str], marked: &Marked<'_>) -> String {
+    let mark = content_mark(marked);
+    let mut parts = html.split(mark.as_str());
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (number, rest) = part.split_once(CONTENT_END).unwrap_or((part, ""));
+        let content = number.parse().ok().and_then(|number: usize| contents.get(number));
+        whole.push_str(content.copied().unwrap_or_default());
+        whole.push_str(rest);
     }
+    whole
+}
+
+/// What mrml warns about: it would leave it out without a word.
+fn left_out(warning: &Warning, source: &str, marked: &Marked<'_>) -> Fault {
+    let what = source.get(warning.span.start..warning.span.end).unwrap_or_default();
+    let name = what.split('=').next().unwrap_or_default().trim();
+    let reason = match warning.kind {
+        WarningKind::UnexpectedAttribute => format!("the attribute {name} has no effect here"),
+        WarningKind::InlineStyleUnsupported => {
+            "styles are not put into elements: leave out inline=\"inline\", and write style=\"…\" where it has to be".into()
+        }
+    };
+    Fault::at(line(source, warning.span.start, marked), reason)
 }
 
 /// Where elements are nested too deep. It counts as mrml does: in the very text that mrml is given, by the same tokens, and
@@ -129,36 +179,79 @@ fn misplaced(pieces: &[Piece<'_>], marked: &Marked<'_>) -> Vec<Fault> {
     faults.take(MAX_FAULTS).collect()
 }
 
-/// Works around two habits of mrml: it writes attributes as Rust string literals, and drops line breaks between tags.
-fn prepare(source: &str, pieces: &[Piece<'_>]) -> String {
-    let mut prepared = String::with_capacity(source.len() + source.len() / 16);
-    let mut text_depth = 0_usize;
-    for piece in pieces {
-        match &piece.token {
-            markup::Token::Open(tag) => {
-                text_depth += usize::from(TEXT_ELEMENTS.contains(&tag.name) && !tag.closed);
-                let mut from = piece.start;
-                for attribute in &tag.attributes {
-                    prepared.push_str(&source[from..attribute.range.start]);
-                    push_attribute_value(&mut prepared, attribute.value);
-                    from = attribute.range.end;
-                }
-                prepared.push_str(&source[from..piece.end]);
-            }
-            markup::Token::Close(name) => {
-                text_depth = text_depth.saturating_sub(usize::from(TEXT_ELEMENTS.contains(name)));
-                prepared.push_str(&source[piece.start..piece.end]);
-            }
-            markup::Token::Text(text) => {
-                if text_depth > 0 && text.starts_with('\n') && text.trim().is_empty() {
-                    prepared.push(' ');
-                }
-                prepared.push_str(text);
-            }
-            markup::Token::RawText(text) | markup::Token::Other(text) => prepared.push_str(text),
+/// Works around habits of mrml: it writes attributes as Rust string literals, wants a unit behind each length of a padding,
+/// and reads HTML as XML.
+fn prepare<'s>(marked: &'s Marked<'_>, pieces: &[Piece<'s>]) -> Prepared<'s> {
+    let source = marked.text.as_str();
+    let mut prepared =
+        Prepared { source: String::with_capacity(source.len() + source.len() / 16), contents: Vec::new() };
+    let ends = ends(pieces);
+    let mut skipped_to = 0;
+    for (at, piece) in pieces.iter().enumerate() {
+        if at < skipped_to {
+            continue;
+        }
+        let markup::Token::Open(tag) = &piece.token else {
+            prepared.source.push_str(&source[piece.start..piece.end]);
+            continue;
+        };
+        push_tag(&mut prepared.source, source, piece, tag);
+        let Some(end) = ends[at] else { continue };
+        let content = &source[piece.end..pieces[end].start];
+        if !content.trim().is_empty() {
+            let number = prepared.contents.len();
+            prepared.contents.push(content.trim());
+            prepared.source.push_str(&format!("{}{number}{CONTENT_END}</{}", content_mark(marked), tag.name));
+            // Faults behind it keep their lines.
+            prepared.source.push_str(&"\n".repeat(marked.line_after(content) - 1));
+            prepared.source.push('>');
+            skipped_to = end + 1;
         }
     }
     prepared
+}
+
+/// For each element that holds HTML, where it ends: at the first end tag of its name, as MJML has it.
+fn ends(pieces: &[Piece<'_>]) -> Vec<Option<usize>> {
+    let mut ends = vec![None; pieces.len()];
+    let mut next: [Option<usize>; TEXT_ELEMENTS.len()] = [None; TEXT_ELEMENTS.len()];
+    let place = |name: &str| TEXT_ELEMENTS.iter().position(|element| *element == name);
+    for (at, piece) in pieces.iter().enumerate().rev() {
+        match &piece.token {
+            markup::Token::Open(tag) if !tag.closed => {
+                ends[at] = place(tag.name).and_then(|place| next[place])
+            }
+            markup::Token::Close(name) => {
+                if let Some(place) = place(name) {
+                    next[place] = Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    ends
+}
+
+fn push_tag(out: &mut String, source: &str, piece: &Piece<'_>, tag: &markup::Open<'_>) {
+    let mut from = piece.start;
+    for attribute in &tag.attributes {
+        out.push_str(&source[from..attribute.range.start]);
+        let is_padding = tag.name.starts_with("mj") && attribute.name.contains("padding");
+        match is_padding {
+            true => push_attribute_value(out, &with_units(attribute.value)),
+            false => push_attribute_value(out, attribute.value),
+        }
+        from = attribute.range.end;
+    }
+    out.push_str(&source[from..piece.end]);
+}
+
+/// `0 20px`, which MJML takes: mrml drops all of it.
+fn with_units(lengths: &str) -> String {
+    let is_bare =
+        |length: &str| length.parse::<f32>().is_ok() && !length.contains(|c: char| c.is_ascii_alphabetic());
+    let unit = |length: &str| if is_bare(length) { format!("{length}px") } else { length.to_owned() };
+    lengths.split_whitespace().map(unit).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes as character references what Rust's `{:?}` would change.

@@ -44,18 +44,22 @@ fn a_saved_version_compiles_though_its_attributes_are_gone() {
 #[test]
 fn mjml_is_refused_with_a_reason_and_a_line() {
     let body = |inner: &str| format!("<mjml>\n<mj-body>\n{inner}\n</mj-body>\n</mjml>");
+    let head = |inner: &str| format!("<mjml>\n<mj-head>{inner}</mj-head>\n<mj-body></mj-body></mjml>");
     let column = |inner: &str| body(&format!("<mj-section><mj-column>{inner}</mj-column></mj-section>"));
     let cases = [
         (body("<mj-include path=\"/etc/passwd\" />"), Some(3), "mj-include is not available"),
         (body("<mj-frob>x</mj-frob>"), Some(3), "mj-frob is no MJML element"),
         (column("\n<mj-text>a"), None, "ends before"),
-        (column("<mj-text>a < b</mj-text>"), Some(3), "no well-formed MJML"),
+        (column("a < b"), Some(3), "no well-formed MJML"),
         (
             column("<mj-text {% if plan %}color=\"red\"{% endif %}>a</mj-text>"),
             Some(3),
             "only stand in an attribute's value",
         ),
-        (column("{{ name }}\n<mj-text><![CDATA[x]]></mj-text>"), Some(4), "can't stand here"),
+        (body("<![CDATA[x]]>"), Some(3), "can't stand here"),
+        (column("<mj-text>a\nb</mj-text>\n<mj-frame />"), Some(5), "mj-frame is no MJML element"),
+        (head("<mj-style inline=\"inline\">a {}</mj-style>"), Some(2), "styles are not put into elements"),
+        (head("\n<mj-title x=\"y\">a</mj-title>"), Some(3), "the attribute x has no effect here"),
         (column("<mj-text>{% include 'x' %}</mj-text>"), Some(3), "include is not available"),
         ("<p>x</p>".into(), None, "can't stand here"),
         ("<!-- -->".into(), None, "no mjml element"),

@@ -32,7 +32,7 @@ fn a_newsletter_in_mjml_becomes_html_and_text() {
     for part in [
         "<title>Spring</title>",
         "Hello Anna &amp; welcome",
-        "New in <b>Łódź &lt;x&gt;</b> \n          <i>today</i>",
+        "New in <b>Łódź &lt;x&gt;</b>\n          <i>today</i>",
         "Thank you for being a <b>gold</b> member.",
         "href=\"https://shop.example.com/?a=1&amp;b=2&amp;who=reader%40example.com\"",
         "Shop for Anna Maria Bell",
@@ -213,4 +213,55 @@ fn a_written_text_is_left_as_it_is() {
 fn a_compiled_template_can_be_shared() {
     fn shared<T: Send + Sync>() {}
     shared::<Compiled>();
+}
+
+#[test]
+fn what_stands_in_an_element_of_text_is_taken_over_as_it_is() {
+    let contents = [
+        "<ul>\n<li>One\n<li>Two {{ name }}\n</ul>",
+        "a < b & c &nbsp; <BR> <br> <p>x",
+        "<table><tr><td>x</table>",
+        "<!-- a --><![CDATA[b]]><a title=x>y</a>",
+    ];
+    for element in ["mj-text", "mj-button", "mj-raw", "mj-table", "mj-accordion-text"] {
+        for content in contents {
+            let inner = format!("<{element}>\n{content}\n</{element}>");
+            let inner = match element {
+                "mj-accordion-text" => {
+                    format!(
+                        "<mj-accordion><mj-accordion-element>{inner}</mj-accordion-element></mj-accordion>"
+                    )
+                }
+                _ => inner,
+            };
+            let html = render(&mjml(&in_column(&inner)), "Ana", &[]).html;
+            assert!(html.contains(&content.replace("{{ name }}", "Ana")), "{element}: {html}");
+        }
+    }
+}
+
+#[test]
+fn a_length_of_a_padding_needs_no_unit() {
+    let image = |padding: &str| {
+        let source = format!(
+            r#"<mjml><mj-body><mj-section padding="{padding}"><mj-column><mj-image padding="0" src="https://example.com/a.png" alt="a" /></mj-column></mj-section></mj-body></mjml>"#
+        );
+        render(&mjml(&source), "", &[]).html
+    };
+    assert!(image("0 20px").contains(r#"width="560""#), "{}", image("0 20px"));
+    assert_eq!(image("0 20px"), image("0px 20px"));
+    assert_eq!(image("5 20"), image("5px 20px"));
+}
+
+#[test]
+fn a_rule_for_an_id_begins_no_comment() {
+    let rule = "@media (max-width:480px){#a{color:red}}";
+    let head = format!("<mj-head><mj-style>{rule} p{{color:{{{{ name }}}}}}</mj-style></mj-head>");
+    let source = format!(
+        "<mjml>{head}<mj-body><mj-section><mj-column><mj-text>x</mj-text></mj-column></mj-section></mj-body></mjml>"
+    );
+    for source in [mjml(&source), html(&format!("<style>{rule}</style><p>x{{# not shown #}}</p>"))] {
+        let html = render(&source, "red", &[]).html;
+        assert!(html.contains(rule) && !html.contains("not shown"), "{html}");
+    }
 }
