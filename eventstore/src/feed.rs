@@ -29,19 +29,29 @@ impl LogEvent {
     }
 }
 
-/// The log's epoch and its last position.
+/// The log's epoch and its last position, and of which server: one that was started since may hold another history, where a pool
+/// has connected anew without a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct Head {
     pub epoch: Uuid,
     pub position: i64,
+    pub server_started_at: DateTime<Utc>,
+}
+
+impl Head {
+    /// Whether what was read of the log before may be gone.
+    pub fn may_be_another(&self, before: &Self) -> bool {
+        self.epoch != before.epoch || self.server_started_at != before.server_started_at
+    }
 }
 
 /// The last entry is asked, and not `log_head`: that row is updated for each batch, so that under an old snapshot (a dump)
 /// reading it passes all its dead versions.
 pub async fn head(db: impl PgExecutor<'_>) -> Result<Head, StoreError> {
     let head =
-        "SELECT epoch, coalesce((SELECT position FROM log ORDER BY position DESC LIMIT 1), 0) AS position
-                FROM log_epoch";
+        "SELECT epoch, coalesce((SELECT position FROM log ORDER BY position DESC LIMIT 1), 0) AS position,
+             pg_postmaster_start_time() AS server_started_at
+         FROM log_epoch";
     Ok(sqlx::query_as(head).fetch_one(db).await?)
 }
 

@@ -8,8 +8,12 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 
 /// By `postledger sending pause`.
 pub const OPERATOR: &str = "operator";
-/// Every reason that this release knows.
-pub const REASONS: &[&str] = &[OPERATOR];
+/// By `postledger restored`.
+pub const RESTORED: &str = "restored";
+/// Somebody outside of the database has seen events that it does not have.
+pub const LOG_WENT_BACK: &str = "log_went_back";
+/// Every reason that this release knows. The last two are not in the row: they hold while the log is where it was not.
+pub const REASONS: &[&str] = &[OPERATOR, RESTORED, LOG_WENT_BACK, "another_cluster", "another_timeline"];
 
 /// Why nothing is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +37,27 @@ impl Stop {
     pub fn remedy(&self) -> &'static str {
         match self.reason.as_str() {
             OPERATOR => "`postledger sending resume` lets mails go again",
+            RESTORED => {
+                "once opt-outs from elsewhere are imported (docs/operations.md, Restoring), `postledger sending resume` lets \
+                 mails go"
+            }
+            LOG_WENT_BACK => {
+                "the log lacks what was in it before, so it was restored: `postledger restored` makes it another history"
+            }
+            "another_cluster" | "another_timeline" => {
+                "the database is not where it was: `postledger restored` after a restore or a copy, `postledger \
+                 failover-confirmed` after a failover or a move that lost nothing"
+            }
             _ => "this release does not know the reason: update it",
         }
     }
 
     fn ends_by_resume(&self) -> bool {
-        self.reason == OPERATOR
+        [OPERATOR, RESTORED].contains(&self.reason.as_str())
     }
 }
 
-/// `None`: mails go.
+/// `None`: mails go, unless who hands them over knows more of the log.
 pub async fn stopped_by(db: impl PgExecutor<'_>) -> Result<Option<Stop>, StoreError> {
     let found: (Option<String>, Option<DateTime<Utc>>) =
         sqlx::query_as("SELECT sending_stopped_by(), (SELECT paused_at FROM sending)").fetch_one(db).await?;
@@ -50,15 +65,19 @@ pub async fn stopped_by(db: impl PgExecutor<'_>) -> Result<Option<Stop>, StoreEr
     Ok(reason.map(|reason| Stop { reason, since }))
 }
 
-/// Nothing is authorized from here on. A reason that stands already stays. Waits for authorizations under way, and not for
-/// the calls that they allow.
+/// Nothing is authorized from here on. A reason that stands already stays, unless the log went back: no operator has looked at
+/// that yet. Waits for authorizations under way, and not for the calls that they allow.
 pub async fn pause(pool: &PgPool, reason: &str) -> Result<(), StoreError> {
     let mut tx = pool.begin().await?;
     lock(&mut tx).await?;
-    sqlx::query("UPDATE sending SET paused_at = clock_timestamp(), reason = $1 WHERE reason IS NULL")
-        .bind(reason)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "UPDATE sending SET paused_at = clock_timestamp(), reason = $1
+         WHERE reason IS NULL OR ($1 = $2 AND reason <> $1)",
+    )
+    .bind(reason)
+    .bind(LOG_WENT_BACK)
+    .execute(&mut *tx)
+    .await?;
     Ok(tx.commit().await?)
 }
 
@@ -78,7 +97,7 @@ pub async fn resume(pool: &PgPool) -> Result<Resumed, StoreError> {
 }
 
 /// Authorizations share this lock from their first statement on, so that they wait for it before they hold anything.
-async fn lock(tx: &mut PgConnection) -> Result<(), StoreError> {
+pub(crate) async fn lock(tx: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('sending', 0))").execute(tx).await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::codec::Metadata;
 use crate::command_store::{CommandStore, Stop};
 use crate::idempotency::{self, Earlier, IdempotencyKey};
+use crate::memory::Memory;
 use crate::position::PositionToken;
 use crate::{StoreError, keys::MasterKey};
 use cqrs_es::{AggregateError, CqrsFramework};
@@ -27,6 +28,8 @@ pub struct Store {
     pub master: Arc<MasterKey>,
     /// Notified after each commit that appended: the sequencer of this process wakes.
     pub appended: Arc<Notify>,
+    /// Nothing is authorized on a log that lacks what this process has seen.
+    pub memory: Arc<Memory>,
     pub(crate) repository: Arc<PostgresEventRepository>,
 }
 
@@ -69,12 +72,13 @@ pub enum ExecuteError<E: std::error::Error> {
 impl Store {
     pub fn new(pool: PgPool, master: Arc<MasterKey>) -> Self {
         let repository = Arc::new(PostgresEventRepository::new(pool.clone()));
-        Self { pool, master, appended: Arc::new(Notify::new()), repository }
+        Self { pool, master, appended: Arc::default(), memory: Arc::default(), repository }
     }
 
     /// The same store over a pool of its own, so that one kind of command never waits for others' connections.
     pub fn with_pool(&self, pool: PgPool) -> Self {
-        Self { appended: self.appended.clone(), ..Self::new(pool, self.master.clone()) }
+        let (appended, memory) = (self.appended.clone(), self.memory.clone());
+        Self { appended, memory, ..Self::new(pool, self.master.clone()) }
     }
 
     /// Runs one command on one stream: loads, decides, appends, commits; retries conflicts, bounded.

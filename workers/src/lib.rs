@@ -7,6 +7,7 @@ pub mod importer;
 pub mod mailers;
 pub mod maintenance;
 pub mod media;
+pub mod memory;
 pub mod metrics;
 mod rests;
 pub mod scheduler;

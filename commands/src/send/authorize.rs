@@ -3,6 +3,8 @@ use super::{Claim, Lease};
 use crate::{CommandError, Commands, Context, reader_key};
 use domain::dispatch::{Authorization, Dispatch, DispatchCommand, DispatchError, Index, Refusal};
 use domain::{AddressHash, CampaignId, Event, GroupId, Guarded, PermitId, Sequence, SubscriberId};
+use eventstore::memory::Durable;
+use eventstore::restore;
 use eventstore::{Decided, Loaded, StoreError, append, ids, sealing::SubjectKeys};
 use sqlx::PgConnection;
 use std::collections::HashMap;
@@ -130,11 +132,18 @@ impl Commands {
             Err(StoreError::Conflict) => return Ok(Authorized::Lost),
             Err(error) => return Err(error.into()),
         }
+        let event = restore::event(&mut *tx, A::TYPE, lease.dispatch_id, dispatch.version).await?;
         if let Err(error) = tx.commit().await {
             tracing::warn!(%error, dispatch.id = %lease.dispatch_id, "authorization: the commit's answer was lost");
             return Ok(Authorized::InDoubt { permit: id, allowed });
         }
         self.store.appended.notify_one();
+        // Before the mails go: whatever database is here later has to have this.
+        if let Some(event) = event
+            && let Err(error) = self.store.memory.remember(event, Durable::No).await
+        {
+            tracing::warn!(%error, "a restore of the database might not be noticed");
+        }
         Ok(match allowed.is_empty() {
             true => Authorized::Nobody { dispatch },
             false => Authorized::Permit { permit: id, allowed, dispatch },

@@ -85,7 +85,7 @@ impl Commands {
                  WHERE {campaigns} AND w.pending > 0
                    AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
                    AND (w.not_before IS NULL OR w.not_before < clock_timestamp() OR c.status = 'cancelled')
-                   AND (c.status = 'cancelled' OR (c.status = 'sending' AND sending_stopped_by() IS NULL)
+                   AND (c.status = 'cancelled' OR (c.status = 'sending' AND (SELECT sending_stopped_by()) IS NULL)
                      OR (c.status IN ('sending', 'paused') AND EXISTS (
                        SELECT FROM permits p
                        WHERE p.dispatch_id = w.dispatch_id AND p.expires_at < clock_timestamp())))
@@ -106,7 +106,7 @@ impl Commands {
         Ok(sqlx::query_as(&format!(
             "WITH next AS (
                  SELECT dispatch_id FROM dispatch_work
-                 WHERE campaign_id IS NULL AND pending > 0 AND sending_stopped_by() IS NULL
+                 WHERE campaign_id IS NULL AND pending > 0 AND (SELECT sending_stopped_by()) IS NULL
                    AND (leased_until IS NULL OR leased_until < clock_timestamp())
                    AND (not_before IS NULL OR not_before < clock_timestamp())
                  ORDER BY dispatch_id LIMIT 1 FOR UPDATE SKIP LOCKED)

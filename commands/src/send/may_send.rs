@@ -1,8 +1,12 @@
-//! Where every authorization begins: nothing opens a permit but in a transaction that found sending on.
+//! Where every authorization begins: nothing opens a permit but in a transaction that found sending on, and the log to be the
+//! one that this process knows. It is asked each time and not when a connection is made: a pool reconnects to whatever has the
+//! address by then, and says nothing.
 
 use crate::{CommandError, Commands};
 use domain::CampaignId;
 use eventstore::campaign_lock;
+use eventstore::sending::{self, LOG_WENT_BACK};
+use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::ops::{Deref, DerefMut};
 
@@ -24,13 +28,19 @@ impl Commands {
         .bind(campaign.map(campaign_lock))
         .execute(&mut *tx)
         .await?;
-        let may_send: bool = sqlx::query_scalar(
+        let (may_send, log_follows): (bool, bool) = sqlx::query_as(
             "SELECT sending_stopped_by() IS NULL AND ($1 IS NULL
-                 OR EXISTS (SELECT FROM campaign_gates WHERE campaign_id = $1 AND status = 'sending'))",
+                 OR EXISTS (SELECT FROM campaign_gates WHERE campaign_id = $1 AND status = 'sending')), log_follows($2)",
         )
         .bind(campaign)
+        .bind(self.store.memory.seen().map(Json))
         .fetch_one(&mut *tx)
         .await?;
+        if !log_follows {
+            tx.rollback().await?;
+            sending::pause(&self.store.pool, LOG_WENT_BACK).await?;
+            return Ok(None);
+        }
         Ok(may_send.then_some(MaySend(tx)))
     }
 }

@@ -13,6 +13,7 @@ mod left_behind;
 mod lint;
 mod maintenance;
 mod poison;
+mod restored;
 mod sending_off;
 mod support;
 mod test_mail;

@@ -205,10 +205,14 @@ impl World {
     }
 
     pub async fn readers(&self, count: usize) -> Vec<SubscriberId> {
+        self.readers_named("reader", count).await
+    }
+
+    pub async fn readers_named(&self, name: &str, count: usize) -> Vec<SubscriberId> {
         let mut readers = Vec::new();
         for n in 0..count {
             let new = NewSubscriber {
-                email: format!("reader{n}@example.com"),
+                email: format!("{name}{n}@example.com"),
                 name: Some(format!("Reader {n}")),
                 attributes: BTreeMap::new(),
                 groups: vec![self.group],
