@@ -42,7 +42,22 @@ impl Applier {
             arrange(records, |(aggregate_type, slot)| self.checkpoint(aggregate_type, *slot));
         // Where another consumer was first, the checkpoints were read anew: the goals say what is left.
         let _: Delivery = self.consumer.deliver(batch).await?;
-        self.reach(&goals).await
+        self.reach(&goals).await?;
+        self.tell_refused(&goals);
+        Ok(())
+    }
+
+    /// What the log does not have was not applied: no checkpoint moves onto it.
+    fn tell_refused(&self, goals: &Goals) {
+        let refused = goals.iter().filter(|((name, slot), until)| self.checkpoint(name, *slot) < **until);
+        if let Some(position) = refused.map(|(_, until)| *until).max() {
+            let projection = self.consumer.projection().name();
+            tracing::error!(
+                projection,
+                position,
+                "records up to this position are not in the log and were refused: they are of a history that was lost"
+            );
+        }
     }
 
     /// Reads what is missing up to the goals from the log.
@@ -62,7 +77,6 @@ impl Applier {
             }
             let events = feed::read_slot(&self.pool, aggregate_type, slot, after, until, limit).await?;
             if events.is_empty() {
-                // A record named a position that the log does not have.
                 return Ok(());
             }
             let (projection, count) = (self.consumer.projection().name(), events.len());

@@ -1,9 +1,10 @@
 //! What an operator asks first: are the brokers there, and does everything move?
 
+use crate::ends::{EndsError, ahead_of_the_log};
 use crate::topics::{Topics, group_id};
 use crate::{lease, log};
 use chrono::{DateTime, Utc};
-use eventstore::{Head, StoreError, feed};
+use eventstore::{Head, StoreError, feed, restore};
 use projections::{Lag, Projection};
 use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{Metadata, MetadataTopic};
@@ -45,6 +46,16 @@ pub async fn check(
     };
     report.answered = true;
     report.brokers(&metadata);
+    if restore::moved(pool).await?.is_some() {
+        let what = "the database is not where its log was: the relay publishes nothing, see `postledger sending status`";
+        report.wrong.push(what.to_owned());
+    }
+    match ahead_of_the_log(pool, topics).await {
+        Ok(None) => {}
+        Ok(Some(ahead)) => report.wrong.push(format!("{ahead}: it was restored, see `postledger restored`")),
+        Err(EndsError::Store(error)) => return Err(error),
+        Err(error @ EndsError::Kafka(_)) => report.wrong.push(error.to_string()),
+    }
     let types = log::types(pool).await?.into_iter();
     let followed = models.iter().flat_map(|model| model.types().iter().map(|name| (*name).to_owned()));
     for name in types.chain(followed).collect::<BTreeSet<_>>() {

@@ -2,6 +2,7 @@
 //! is written. When the session ends, however it ends, the lock is free and its former holder can write no more.
 
 use eventstore::StoreError;
+use eventstore::restore;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -32,6 +33,16 @@ impl Lease {
         sqlx::query(begin).bind(epoch).execute(&mut session).await?;
         let stored = sqlx::query_scalar("SELECT position FROM relay").fetch_one(&mut session).await?;
         Ok(Some(Self { session, epoch, stored }))
+    }
+
+    /// How the log is not where it was, if it is not.
+    pub async fn moved(&mut self) -> Result<Option<String>, StoreError> {
+        restore::moved(&mut self.session).await
+    }
+
+    /// Fails where the session has ended: Postgres was stopped, and what is read now may be of another one in its place.
+    pub async fn stands(&mut self) -> Result<(), StoreError> {
+        Ok(self.session.ping().await?)
     }
 
     /// The last acknowledged position that was stored.

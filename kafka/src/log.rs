@@ -8,7 +8,8 @@ use std::collections::HashMap;
 /// An aggregate type and one of its slots.
 pub(crate) type Slot = (String, i16);
 
-/// Up to `limit` entries behind `after`, in order; none behind `until`. Payload and metadata stay text.
+/// Up to `limit` entries behind `after`, in order; none behind `until`, and none of a log that moved: the pool may have been
+/// connected to another database meanwhile. Payload and metadata stay text.
 pub(crate) async fn read(
     pool: &PgPool,
     after: i64,
@@ -19,7 +20,7 @@ pub(crate) async fn read(
         "SELECT l.position, l.aggregate_type, l.slot, e.aggregate_id, e.sequence, e.event_type, e.event_version,
                 e.payload::text AS payload, e.metadata::text AS metadata, e.recorded_at
          FROM log l JOIN events e USING (append_id)
-         WHERE l.position > $1 AND l.position <= $2
+         WHERE l.position > $1 AND l.position <= $2 AND log_moved() IS NULL
          ORDER BY l.position LIMIT $3",
     )
     .bind(after)

@@ -2,8 +2,10 @@
 
 mod publisher;
 
+use crate::ends::{Ahead, EndsError, ahead_of_the_log};
 use crate::lease::Lease;
 use crate::topics::Topics;
+use eventstore::sending::{self, LOG_WENT_BACK};
 use eventstore::{Head, StoreError};
 use projections::{Backoff, watch_head};
 use publisher::Publisher;
@@ -13,7 +15,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// A relay that finds another one at work looks again after this time.
 const STANDBY: Duration = Duration::from_secs(1);
@@ -37,10 +38,33 @@ enum RelayError {
     Kafka(#[from] KafkaError),
     #[error("a record was not delivered: {0}")]
     NotDelivered(String),
+    #[error("the log does not hold what its head names")]
+    NothingToRead,
+    #[error("the log is not where it was ({0}): `postledger sending status` says what to do")]
+    Moved(String),
+    #[error("{0}: it was restored without a new epoch, see `postledger restored`")]
+    TopicsAhead(Ahead),
     #[error(
-        "the log ends at {head}, before position {after}, which was relayed: it was restored without a new epoch"
+        "the log ends at {head}, before position {after}, which was relayed: it was restored without a new epoch, see \
+         `postledger restored`"
     )]
     LogWentBack { head: i64, after: i64 },
+}
+
+impl From<EndsError> for RelayError {
+    fn from(error: EndsError) -> Self {
+        match error {
+            EndsError::Store(error) => Self::Store(error),
+            EndsError::Kafka(error) => Self::Kafka(error),
+        }
+    }
+}
+
+impl RelayError {
+    /// Whether an operator alone can end it.
+    fn stays(&self) -> bool {
+        matches!(self, Self::Moved(_) | Self::TopicsAhead(_) | Self::LogWentBack { .. })
+    }
 }
 
 impl Relay {
@@ -57,6 +81,10 @@ impl Relay {
                     continue;
                 }
                 Ok(Ended::Standby) => STANDBY,
+                Err(error) if error.stays() => {
+                    tracing::error!(%error, "relay: publishes nothing");
+                    backoff.pause()
+                }
                 Err(error) => {
                     tracing::warn!(%error, "relay: goes back to what was acknowledged");
                     backoff.pause()
@@ -71,7 +99,7 @@ impl Relay {
 }
 
 enum Ended {
-    /// At a signal, or with the epoch.
+    /// At a signal, or where the log may be another one.
     Progress,
     /// Another relay is at work.
     Standby,
@@ -87,12 +115,14 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(&mut self) -> Result<Ended, RelayError> {
-        let Some(epoch) = self.epoch().await else { return Ok(Ended::Progress) };
+        let Some(begun) = self.known_head().await else { return Ok(Ended::Progress) };
+        let epoch = begun.epoch;
         let Some(mut lease) = Lease::take(self.pool, epoch).await? else { return Ok(Ended::Standby) };
+        self.stay_out_of_lost_history(&mut lease).await?;
         let after = lease.stored();
         tracing::info!(%epoch, after, "relay: at work");
         let mut publisher = Publisher::start(self.pool, self.topics, epoch, after).await?;
-        let relayed = self.relay(epoch, &mut lease, &mut publisher).await;
+        let relayed = self.relay(&begun, &mut lease, &mut publisher).await;
         if relayed.is_ok() {
             publisher.flush(FLUSH).await;
         }
@@ -104,37 +134,53 @@ impl Session<'_> {
         Ok(Ended::Progress)
     }
 
-    /// The log's epoch once it is known; `None` at the end.
-    async fn epoch(&mut self) -> Option<Uuid> {
+    /// In each session, since Postgres may have been stopped, and another database started in its place, before it.
+    async fn stay_out_of_lost_history(&self, lease: &mut Lease) -> Result<(), RelayError> {
+        if let Some(moved) = lease.moved().await? {
+            return Err(RelayError::Moved(moved));
+        }
+        let Some(ahead) = ahead_of_the_log(self.pool, self.topics).await? else { return Ok(()) };
+        sending::pause(self.pool, LOG_WENT_BACK).await?;
+        Err(RelayError::TopicsAhead(ahead))
+    }
+
+    /// The log's head once it is known; `None` at the end.
+    async fn known_head(&mut self) -> Option<Head> {
         let known = self.head.wait_for(Option::is_some);
         tokio::select! {
             () = self.stop.cancelled() => None,
-            head = known => head.ok()?.map(|head| head.epoch),
+            head = known => *head.ok()?,
         }
     }
 
     async fn relay(
         &mut self,
-        epoch: Uuid,
+        begun: &Head,
         lease: &mut Lease,
         publisher: &mut Publisher,
     ) -> Result<(), RelayError> {
         let mut stored_at = Instant::now();
         while !self.stop.is_cancelled() {
             let Some(head) = *self.head.borrow_and_update() else { break };
-            if head.epoch != epoch {
+            if head.may_be_another(begun) {
                 break;
             }
             if head.position < lease.stored() {
+                sending::pause(self.pool, LOG_WENT_BACK).await?;
                 return Err(RelayError::LogWentBack { head: head.position, after: lease.stored() });
             }
             publisher.check()?;
-            let sent = publisher.send_next(head.position).await?;
+            let batch = publisher.next(head.position).await?;
+            if !batch.is_empty() {
+                // Behind the reading: what was read of another database was read after this session's end.
+                lease.stands().await?;
+                publisher.send_all(&batch).await?;
+            }
             if publisher.is_idle() || stored_at.elapsed() >= STORE_EVERY {
                 lease.store(publisher.acknowledged()).await?;
                 stored_at = Instant::now();
             }
-            if !sent {
+            if batch.is_empty() {
                 self.wait(publisher).await;
             }
         }

@@ -1,6 +1,7 @@
 //! How far a projection has come, slot by slot: the truth about it on every carrier.
 
 use crate::{ConsumeError, Projection};
+use chrono::{DateTime, Utc};
 use eventstore::LogEvent;
 use sqlx::{PgConnection, PgPool};
 use std::collections::{BTreeMap, HashMap};
@@ -16,14 +17,17 @@ pub(crate) struct Checkpoints {
     by_type: HashMap<&'static str, HashMap<i16, i64>>,
 }
 
-/// One slot's step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One slot's step, onto an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Advance {
     pub aggregate_type: &'static str,
     pub slot: i16,
     /// 0: there is no row yet.
     pub believed: i64,
     pub next: i64,
+    aggregate_id: String,
+    sequence: i64,
+    recorded_at: DateTime<Utc>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -109,14 +113,23 @@ impl Checkpoints {
             };
             let believed = self.get(aggregate_type, event.slot);
             let next = event.position;
-            let step = Advance { aggregate_type, slot: event.slot, believed, next };
+            let step = Advance {
+                aggregate_type,
+                slot: event.slot,
+                believed,
+                next,
+                aggregate_id: event.aggregate_id.clone(),
+                sequence: event.sequence,
+                recorded_at: event.recorded_at,
+            };
             steps.insert((aggregate_type, event.slot), step);
         }
         steps.into_values().collect()
     }
 
     /// Makes the steps in the caller's transaction, and holds these rows until its end. False where any of the
-    /// checkpoints is not what was believed: another consumer was first.
+    /// checkpoints is not what was believed (another consumer was first), or where the log does not have that very event at
+    /// that position: it was carried here from a history that a restore has ended.
     ///
     /// Rows are taken in the order of their keys, so that two consumers never wait for each other in a circle.
     pub async fn advance(
@@ -125,7 +138,7 @@ impl Checkpoints {
         projection: &str,
         steps: &[Advance],
     ) -> Result<bool, sqlx::Error> {
-        let (first, further): (Vec<Advance>, Vec<Advance>) =
+        let (first, further): (Vec<&Advance>, Vec<&Advance>) =
             steps.iter().partition(|step| step.believed == 0);
         Ok(self.make(tx, projection, &first, INSERT).await?
             && self.make(tx, projection, &further, UPDATE).await?)
@@ -135,7 +148,7 @@ impl Checkpoints {
         &self,
         tx: &mut PgConnection,
         projection: &str,
-        steps: &[Advance],
+        steps: &[&Advance],
         statement: &str,
     ) -> Result<bool, sqlx::Error> {
         if steps.is_empty() {
@@ -148,6 +161,9 @@ impl Checkpoints {
             .bind(steps.iter().map(|step| step.slot).collect::<Vec<_>>())
             .bind(steps.iter().map(|step| step.believed).collect::<Vec<_>>())
             .bind(steps.iter().map(|step| step.next).collect::<Vec<_>>())
+            .bind(steps.iter().map(|step| step.aggregate_id.as_str()).collect::<Vec<_>>())
+            .bind(steps.iter().map(|step| step.sequence).collect::<Vec<_>>())
+            .bind(steps.iter().map(|step| step.recorded_at).collect::<Vec<_>>())
             .execute(tx)
             .await?;
         Ok(made.rows_affected() == steps.len() as u64)
@@ -161,11 +177,14 @@ impl Checkpoints {
     }
 }
 
-/// A row that another consumer makes meanwhile is waited for, and then left as it is.
+/// A row that another consumer makes meanwhile is waited for, and then left as it is. None is made for an epoch that is over.
 const INSERT: &str = "
     INSERT INTO checkpoints (projection, aggregate_type, slot, epoch, position)
     SELECT $1, s.aggregate_type, s.slot, $2, s.next
-    FROM unnest($3::text[], $4::smallint[], $5::bigint[], $6::bigint[]) s (aggregate_type, slot, believed, next)
+    FROM unnest($3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::timestamptz[])
+        s (aggregate_type, slot, believed, next, aggregate_id, sequence, recorded_at)
+    WHERE $2 = (SELECT epoch FROM log_epoch)
+        AND log_has(s.next, s.aggregate_type, s.aggregate_id, s.sequence, s.recorded_at)
     ORDER BY s.aggregate_type, s.slot
     ON CONFLICT DO NOTHING";
 
@@ -173,9 +192,11 @@ const UPDATE: &str = "
     UPDATE checkpoints c SET position = s.next
     FROM (SELECT c.aggregate_type, c.slot, s.next
           FROM checkpoints c
-          JOIN unnest($3::text[], $4::smallint[], $5::bigint[], $6::bigint[]) s (aggregate_type, slot, believed, next)
+          JOIN unnest($3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::timestamptz[])
+              s (aggregate_type, slot, believed, next, aggregate_id, sequence, recorded_at)
               ON c.aggregate_type = s.aggregate_type AND c.slot = s.slot AND c.position = s.believed
           WHERE c.projection = $1 AND c.epoch = $2
+              AND log_has(s.next, s.aggregate_type, s.aggregate_id, s.sequence, s.recorded_at)
           ORDER BY c.aggregate_type, c.slot
           FOR UPDATE OF c) s
     WHERE c.projection = $1 AND c.aggregate_type = s.aggregate_type AND c.slot = s.slot";

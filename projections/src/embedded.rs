@@ -36,6 +36,7 @@ impl Embedded {
                 projection,
                 head: head.clone(),
                 interleaving: self.interleaving.clone(),
+                seen: None,
                 stop: stop.clone(),
             };
             loops.spawn(one.run());
@@ -63,6 +64,8 @@ struct Loop {
     projection: Arc<dyn Projection>,
     head: watch::Receiver<Option<Head>>,
     interleaving: Option<Interleaving>,
+    /// When it last looked.
+    seen: Option<Head>,
     stop: CancellationToken,
 }
 
@@ -114,7 +117,9 @@ impl Loop {
                 follower.insert(Follower::start(self.pool.clone(), self.projection.clone()).await?)
             }
         };
-        if follower.consumer().epoch() != head.epoch {
+        // Where the log was put back, what the follower has read may lie behind its end.
+        let is_another = self.seen.replace(head).is_some_and(|seen| head.may_be_another(&seen));
+        if is_another || follower.consumer().epoch() != head.epoch {
             self.forget_held();
             follower.restart().await?;
         }

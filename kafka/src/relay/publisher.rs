@@ -146,25 +146,29 @@ impl Publisher {
         self.deliveries.progress.notified().await;
     }
 
-    /// Sends the next batch up to `until`; false if there is nothing to send, or too much under way.
-    pub async fn send_next(&mut self, until: i64) -> Result<bool, RelayError> {
+    /// Reads the next batch up to `until`; empty if there is nothing to send, or too much under way.
+    pub async fn next(&mut self, until: i64) -> Result<Vec<Outgoing>, RelayError> {
         if self.sent >= until || self.sent - self.acknowledged() >= IN_FLIGHT_MAX {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let mut reading = self.reading.take().unwrap_or_else(|| self.read(self.sent, until));
         let batch = match (&mut reading.0).await {
             Ok(batch) => batch?,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return Ok(false),
+            Err(_) => return Ok(Vec::new()),
         };
-        let Some(last) = batch.last().map(|entry| entry.position) else { return Ok(false) };
+        let last = batch.last().map(|entry| entry.position).ok_or(RelayError::NothingToRead)?;
         if last < until {
             self.reading = Some(self.read(last, until));
         }
-        for entry in &batch {
+        Ok(batch)
+    }
+
+    pub async fn send_all(&mut self, batch: &[Outgoing]) -> Result<(), RelayError> {
+        for entry in batch {
             self.send(entry).await?;
         }
-        Ok(true)
+        Ok(())
     }
 
     fn read(&self, after: i64, until: i64) -> Reading {

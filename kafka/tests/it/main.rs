@@ -19,6 +19,7 @@ mod brokers;
 mod check;
 mod contract;
 mod healing;
+mod lost_history;
 mod preferences;
 mod records;
 mod relay;
