@@ -10,6 +10,7 @@ mod import;
 mod media_setup;
 mod metrics;
 mod operate;
+mod restore;
 mod sending;
 mod serve;
 mod telemetry;
@@ -61,6 +62,10 @@ enum Command {
         #[command(subcommand)]
         command: operate::Kafka,
     },
+    /// Tell that this database was restored or copied: its history becomes another one, and no mail goes until it is resumed.
+    Restored(restore::RestoredArgs),
+    /// Tell that this database lost nothing when it failed over or moved: it goes on as it was.
+    FailoverConfirmed(restore::FailoverArgs),
     /// Whether mails are handed over.
     Sending {
         #[command(subcommand)]
@@ -145,6 +150,8 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         Command::Kafka { command: operate::Kafka::Check } => {
             runtime.block_on(operate::check_kafka(config()?))
         }
+        Command::Restored(args) => runtime.block_on(restore::restored(config()?, args)),
+        Command::FailoverConfirmed(args) => runtime.block_on(restore::failover_confirmed(config()?, args)),
         Command::Sending { command } => runtime.block_on(sending::run(config()?, command)),
         Command::DeadLetters { command } => runtime.block_on(operate::dead_letters(config()?, command)),
     }

@@ -174,6 +174,17 @@ async fn replay(pool: &sqlx::PgPool, projection: Option<&str>) -> anyhow::Result
     }
 }
 
+/// Goes on where `yes` was given or is typed.
+pub fn confirm(yes: bool, question: &str, refused: &'static str) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    eprint!("{question} Type yes: ");
+    let answer = std::io::stdin().lines().next().transpose().context("the standard input can't be read")?;
+    anyhow::ensure!(answer.is_some_and(|answer| answer.trim() == "yes"), refused);
+    Ok(())
+}
+
 /// Drawn on a terminal alone.
 pub fn progress_bar(unit: &str) -> anyhow::Result<ProgressBar> {
     let style = format!("{{bar:40}} {{pos}}/{{len}} {unit} {{per_sec}} {{eta}}");

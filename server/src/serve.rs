@@ -24,6 +24,7 @@ use workers::dkim::Dkim;
 use workers::freezer::Freezer;
 use workers::mailers::{Mailer, Null, Outbox, OutboxIndex, Smtp};
 use workers::media::MediaSweeper;
+use workers::memory::Remembering;
 use workers::scheduler::Scheduler;
 use workers::sender::{Mailers, Sender, SenderSettings};
 
@@ -137,6 +138,8 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     }
     if roles.contains(&Role::Sender) {
         let mailers = mailers(&config, &mut running)?;
+        let remembering = Remembering::begin(commands.store.clone(), &config.outbox.dir);
+        running.base("memory", infallible(remembering.run(base.clone())));
         let links = Links::new(&config.api.public_url);
         let sender = Sender::new(commands.clone(), mailers, keys.clone(), links, sender_settings(&config)?);
         running.front("sender", infallible(sender.run(claims.clone())));
@@ -160,7 +163,7 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Where Kafka carries the events.
-fn topics(config: &Config) -> anyhow::Result<Option<Topics>> {
+pub fn topics(config: &Config) -> anyhow::Result<Option<Topics>> {
     let config = Some(&config.kafka).filter(|kafka| kafka.is_used()).cloned();
     config.map(Topics::new).transpose().context("kafka")
 }
