@@ -13,9 +13,13 @@ A server is a name, the last part of its folder .data/test-postgres-NAME.
 
   scripts/postgres-node.sh create NAME   make a server with a port of its own and start it; prints a superuser's URL
                            crash NAME    end it without a checkpoint, as a crash does, and start it again: it recovers
+                           save NAME     stop it, copy its files, start it again
+                           restore NAME  stop it, put the copied files in their place, start it
                            remove NAME   stop it, delete its data
 TEXT
 }
+
+start() { postgres_start "$1" "$(<"$DATA/$1.port")" max_connections=400 fsync=on synchronous_commit=on timezone=UTC; }
 
 # It flushes like a real one: what it acknowledged has to be there after a crash.
 create() {
@@ -24,8 +28,26 @@ create() {
   install -d -m 700 "$DATA/secrets"
   # Below 32768, where no outgoing connection takes it while the server is stopped.
   port=$(pick_port "$DATA/$server.port" 19529)
-  postgres_start "$server" "$port" max_connections=400 fsync=on synchronous_commit=on timezone=UTC
+  start "$server"
   postgres_url "$port" postgres
+}
+
+# A copy of all files has every mark that the original has.
+save() {
+  local server=test-postgres-$1 home
+  postgres_stop "$server"
+  home=$(readlink -f "$DATA/$server")
+  as_postgres cp -a "$home/data" "$home/saved"
+  start "$server"
+}
+
+restore() {
+  local server=test-postgres-$1 home
+  postgres_stop "$server"
+  home=$(readlink -f "$DATA/$server")
+  as_postgres rm -rf "$home/data"
+  as_postgres cp -a "$home/saved" "$home/data"
+  start "$server"
 }
 
 remove() {
@@ -36,10 +58,10 @@ remove() {
 
 command=${1:-help}
 case $command in
-  create | crash | remove) [[ ${2-} =~ ^[a-z0-9-]+$ ]] || die "which server? See scripts/postgres-node.sh help" ;;
+  create | crash | save | restore | remove) [[ ${2-} =~ ^[a-z0-9-]+$ ]] || die "which server? See scripts/postgres-node.sh help" ;;
 esac
 case $command in
-  create | remove) "$command" "$2" ;;
+  create | save | restore | remove) "$command" "$2" ;;
   crash) postgres_crash "test-postgres-$2" ;;
   help | -h | --help) usage ;;
   *) usage >&2; exit 2 ;;

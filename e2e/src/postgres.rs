@@ -25,10 +25,24 @@ impl Postgres {
 
     /// It ends without a checkpoint, and has recovered when this returns.
     pub async fn crash(&self) {
+        self.run("crash").await;
+    }
+
+    /// Copies all of its files while it is stopped; it runs again when this returns.
+    pub async fn save(&self) {
+        self.run("save").await;
+    }
+
+    /// Puts the saved files in the place of those that it has; it runs again when this returns.
+    pub async fn restore(&self) {
+        self.run("restore").await;
+    }
+
+    async fn run(&self, command: &'static str) {
         let (script, name) = (self.script.clone(), self.name.clone());
         // On another thread: what the test does meanwhile goes on.
-        let crash = tokio::task::spawn_blocking(move || script::run(&script, &["crash", &name]));
-        crash.await.unwrap();
+        let run = tokio::task::spawn_blocking(move || script::run(&script, &[command, &name]));
+        run.await.unwrap();
     }
 }
 

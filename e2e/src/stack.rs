@@ -307,6 +307,33 @@ impl Stack {
         self.postgres.as_ref().expect("a Postgres of the stack's own").crash().await;
     }
 
+    /// Copies the files of a stack from [`Stack::prepare_with_postgres`]; Postgres restarts.
+    pub async fn save_files(&self) {
+        self.postgres.as_ref().expect("a Postgres of the stack's own").save().await;
+    }
+
+    /// Puts those files back in their place, whatever happened since; Postgres restarts.
+    pub async fn restore_files(&self) {
+        self.postgres.as_ref().expect("a Postgres of the stack's own").restore().await;
+    }
+
+    /// Fills a new database on a new Postgres from a dump, for processes that are started from now on.
+    pub async fn restore_dump(&mut self, dump: &str) {
+        let postgres = Postgres::start().expect("one was started before");
+        let database = Database::create_on(&postgres.url).await;
+        let file = self.dir.path().join("dump.sql");
+        std::fs::write(&file, dump).unwrap();
+        let mut psql = Command::new("psql");
+        psql.args(["-q", "-v", "ON_ERROR_STOP=1", "-d", &database.url, "-f"])
+            .arg(&file)
+            .stdout(Stdio::null());
+        assert!(psql.status().unwrap().success(), "the dump could not be restored");
+        self.set("database.url", &database.url);
+        // The old database goes before its server.
+        drop(std::mem::replace(&mut self.database, database));
+        self.postgres = Some(postgres);
+    }
+
     pub fn trail(&self) -> Trail {
         Trail::new(&self.database.pool)
     }

@@ -38,6 +38,7 @@ mod preference_centre;
 mod read_your_writes;
 mod rebuild;
 mod restart;
+mod restored;
 mod schedule;
 mod schedulers;
 mod scripts;

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::time::Duration;
 
 const READERS: u64 = 300;
-const MODELS: [&str; 7] =
+pub const MODELS: [&str; 7] =
     ["subscribers", "group_members", "groups", "templates", "campaigns", "campaign_report", "recipients"];
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn live_a_little(stack: &Stack) {
 }
 
 /// A read model's tables are named after it.
-async fn rows(stack: &Stack, model: &str) -> Vec<String> {
+pub async fn rows(stack: &Stack, model: &str) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT relname::text FROM pg_class
          WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname ~ ('^' || $1 || '(_|$)') ORDER BY 1",
