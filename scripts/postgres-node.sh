@@ -15,6 +15,7 @@ A server is a name, the last part of its folder .data/test-postgres-NAME.
                            crash NAME    end it without a checkpoint, as a crash does, and start it again: it recovers
                            save NAME     stop it, copy its files, start it again
                            restore NAME  stop it, put the copied files in their place, start it
+                           promote NAME  make a standby of it and promote that, as a failover does: a new timeline
                            remove NAME   stop it, delete its data
 TEXT
 }
@@ -50,6 +51,15 @@ restore() {
   start "$server"
 }
 
+promote() {
+  local server=test-postgres-$1 home
+  postgres_stop "$server"
+  home=$(readlink -f "$DATA/$server")
+  as_postgres touch "$home/data/standby.signal"
+  start "$server"
+  as_postgres "$(postgres_bin_of "$home")/pg_ctl" promote -s -w -t 120 -D "$home/data"
+}
+
 remove() {
   postgres_stop "test-postgres-$1"
   postgres_remove "test-postgres-$1"
@@ -58,10 +68,10 @@ remove() {
 
 command=${1:-help}
 case $command in
-  create | crash | save | restore | remove) [[ ${2-} =~ ^[a-z0-9-]+$ ]] || die "which server? See scripts/postgres-node.sh help" ;;
+  create | crash | save | restore | promote | remove) [[ ${2-} =~ ^[a-z0-9-]+$ ]] || die "which server? See scripts/postgres-node.sh help" ;;
 esac
 case $command in
-  create | save | restore | remove) "$command" "$2" ;;
+  create | save | restore | promote | remove) "$command" "$2" ;;
   crash) postgres_crash "test-postgres-$2" ;;
   help | -h | --help) usage ;;
   *) usage >&2; exit 2 ;;

@@ -38,6 +38,11 @@ impl Postgres {
         self.run("restore").await;
     }
 
+    /// A standby of it is promoted: it has everything, on a new timeline.
+    pub async fn promote(&self) {
+        self.run("promote").await;
+    }
+
     async fn run(&self, command: &'static str) {
         let (script, name) = (self.script.clone(), self.name.clone());
         // On another thread: what the test does meanwhile goes on.

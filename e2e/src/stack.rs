@@ -317,6 +317,11 @@ impl Stack {
         self.postgres.as_ref().expect("a Postgres of the stack's own").restore().await;
     }
 
+    /// As a failover to a standby that lacks nothing.
+    pub async fn fail_over(&self) {
+        self.postgres.as_ref().expect("a Postgres of the stack's own").promote().await;
+    }
+
     /// Fills a new database on a new Postgres from a dump, for processes that are started from now on.
     pub async fn restore_dump(&mut self, dump: &str) {
         let postgres = Postgres::start().expect("one was started before");

@@ -118,7 +118,10 @@ impl Session<'_> {
         let Some(begun) = self.known_head().await else { return Ok(Ended::Progress) };
         let epoch = begun.epoch;
         let Some(mut lease) = Lease::take(self.pool, epoch).await? else { return Ok(Ended::Standby) };
-        self.stay_out_of_lost_history(&mut lease).await?;
+        tokio::select! {
+            () = self.stop.cancelled() => return Ok(Ended::Progress),
+            looked = self.stay_out_of_lost_history(&mut lease) => looked?,
+        }
         let after = lease.stored();
         tracing::info!(%epoch, after, "relay: at work");
         let mut publisher = Publisher::start(self.pool, self.topics, epoch, after).await?;

@@ -142,6 +142,37 @@ async fn drill(backup: Backup, broker: Option<&Broker>) {
     equals_a_rebuild(&mut stack).await;
 }
 
+/// To a standby that lacks nothing, under running processes: an operator says so, and what was under way goes on.
+#[tokio::test]
+async fn a_failover_is_confirmed() {
+    let mut smtp = Smtp::start(SmtpOptions::default()).await;
+    let settings = Settings::new().smtp(&smtp).set("send.unavailable_after_seconds", 600);
+    let Some(mut stack) = Stack::prepare_with_postgres(settings).await else { return };
+    stack.serve("server", "").await;
+    stack.ready().await;
+    let api = stack.client();
+    let draft = scene::readers(&api, &Export::clean("reader", READERS)).await;
+    smtp.kill();
+    let campaign = api.launch(&draft).await;
+    api.reaches(campaign, "sending", WITHIN).await;
+    stack.fail_over().await;
+    smtp.start_again().await;
+    stack.ready().await;
+    eventually("sending is off", WITHIN, async || {
+        (stopped(&api).await.as_deref() == Some("another_timeline")).then_some(())
+    })
+    .await;
+    api.group("Made since").await;
+    stays("nothing is sent", NOTHING_GOES_FOR, async || smtp.count() == 0).await;
+    refuses(&stack, &["sending", "resume"], "postledger failover-confirmed");
+    let before = epoch(&stack).await;
+    assert!(stack.operate(&["failover-confirmed", "--yes"]).contains("confirmed: mails go"));
+    assert_eq!(epoch(&stack).await, before);
+    let report = api.completes(campaign, WITHIN).await;
+    assert_eq!(report.accepted, READERS, "{report:?}");
+    equals_a_rebuild(&mut stack).await;
+}
+
 async fn equals_a_rebuild(stack: &mut Stack) {
     stack.terminate("server", Duration::from_secs(40)).await;
     for model in MODELS {
