@@ -22,6 +22,11 @@ broken-title = Dieser Link funktioniert nicht.
 broken-hint = Manche Mailprogramme zerbrechen lange Links. Bitte öffnen Sie die Mail noch einmal und benutzen Sie ihren Link „Abbestellen“, oder kopieren Sie den ganzen Link in die Adresszeile.
 broken-help = Wenn das nicht hilft, antworten Sie auf die Mail: Auch dann muss der Absender Sie von der Liste nehmen.
 
+test-link-title = Das ist der Link einer Testmail.
+test-link-page = In der Mail an eine Leserin oder einen Leser öffnet er eine Seite, die fragt, ob die Gruppe der Kampagne abbestellt werden soll, und zeigt, was es sonst gibt.
+test-link-click = Der Knopf „Abbestellen“ eines Mailprogramms tut das sofort, ohne eine Seite.
+test-link-nobody = Hier wurde niemand abgemeldet und nichts geändert.
+
 old-title = Dafür ist dieser Link zu alt.
 old-hint = Er ist älter als ein Jahr oder ging an eine frühere Adresse und kann nur noch abbestellen. Bitte nehmen Sie den Link einer neueren Mail. Es wurde nichts geändert.
 

@@ -22,6 +22,11 @@ broken-title = This link does not work.
 broken-hint = Some mail programs break long links. Please open the mail again and use its link “Unsubscribe”, or copy the whole link into the address bar.
 broken-help = If that does not help, answer the mail: its sender has to take you off the list as well.
 
+test-link-title = This is the link of a test mail.
+test-link-page = In a reader’s mail it opens a page that asks whether they want to unsubscribe from the campaign’s group, and shows what else they get.
+test-link-click = The button “Unsubscribe” of a mail program does so at once, without a page.
+test-link-nobody = Here nobody was unsubscribed, and nothing was changed.
+
 old-title = This link is too old for that.
 old-hint = It is older than a year, or was sent to an address that you had before, and can only unsubscribe. Please use the link of a newer mail. Nothing was changed.
 

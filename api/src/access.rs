@@ -16,7 +16,7 @@ use domain::access::{Role, Scope};
 use domain::{ApiKeyId, SessionId, UserId};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
-use mail::links::PreferenceClaims;
+use mail::links::{PreferenceClaims, SAMPLE_TOKEN};
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -145,6 +145,10 @@ async fn guard(State(rule): State<Rule>, request: Request, next: Next) -> Respon
         Err(error) if rule.access == Access::PreferenceLink && !body::is_json(&parts.headers) => {
             let words = Words::of(&parts.headers);
             return match error {
+                // Of a form as well: a mail program that unsubscribes by itself is told that all went well.
+                ApiError::Unauthorized(_) if query_token(&parts.uri).as_deref() == Some(SAMPLE_TOKEN) => {
+                    pages::test_link(words)
+                }
                 ApiError::TooMany(_) => pages::failed(words, error),
                 _ => pages::bad_link(words, error),
             };

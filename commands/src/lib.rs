@@ -41,6 +41,7 @@ pub use permits::reader_key;
 pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
 pub use subscriptions::{NewSubscription, SubscriptionLink, SubscriptionToken};
+pub use test_mail::TestRecipients;
 
 use eventstore::Store;
 use std::sync::Arc;
@@ -81,12 +82,22 @@ pub struct Commands {
     mailers: MailerNames,
     pub passwords: Arc<Passwords>,
     refusals: Arc<accounts::Refusals>,
+    /// Whom test mails may go to besides users.
+    pub test_recipients: Arc<TestRecipients>,
 }
 
 impl Commands {
     pub fn new(store: Store, opt_out_pool: sqlx::PgPool, timing: Timing, mailers: MailerNames) -> Self {
         let opt_outs = store.with_pool(opt_out_pool);
-        Self { opt_outs, store, timing, mailers, passwords: Arc::default(), refusals: Arc::default() }
+        Self {
+            opt_outs,
+            store,
+            timing,
+            mailers,
+            passwords: Arc::default(),
+            refusals: Arc::default(),
+            test_recipients: Arc::default(),
+        }
     }
 
     /// For what a reader has to see before they can opt out.

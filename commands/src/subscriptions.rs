@@ -97,8 +97,8 @@ impl Commands {
             mailer: self.mailers.default.clone(),
             expires_at: clock::now() + GIVEN_UP_AFTER,
         };
-        // Counted together, or a stranger would have as many mails for one mailbox as there are words to put behind a plus.
-        let mailbox = self.store.master.address_hash(&email.without_detail());
+        // Counted together, or a stranger would have as many mails for one mailbox as it has spellings.
+        let mailbox = self.store.master.address_hash(&email.mailbox());
         let key = context.idempotency.as_ref();
         let mut tx = self.store.pool.begin().await?;
         if let Some(earlier) = idempotent::take(&mut tx, key).await? {

@@ -5,7 +5,7 @@ mod secrets;
 
 pub use secrets::Secret;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use eventstore::keys::MasterKey;
 use figment::Figment;
 use figment::error::Kind;
@@ -121,6 +121,7 @@ pub struct Send {
     pub mailer: String,
     pub from: String,
     pub postal_address: String,
+    pub test_recipients: Vec<String>,
     pub window_ms: u64,
     pub margin_ms: u64,
     pub page_size: usize,
@@ -275,6 +276,7 @@ impl Config {
             "database.maintenance_every_seconds must be 10 to 86400"
         );
         mail::Address::parse(&send.from).context("send.from")?;
+        self.test_recipients()?;
         api::Providers::check(&self.providers()).context("api.oauth")?;
         Dkim::new(&self.dkim)?;
         self.kafka.check()?;
@@ -318,6 +320,11 @@ impl Config {
 
     pub fn postal_address(&self) -> Option<String> {
         Some(self.send.postal_address.trim().to_owned()).filter(|address| !address.is_empty())
+    }
+
+    pub fn test_recipients(&self) -> anyhow::Result<commands::TestRecipients> {
+        commands::TestRecipients::parse(&self.send.test_recipients)
+            .map_err(|entry| anyhow!("send.test_recipients: {entry:?} is neither an address nor a domain"))
     }
 
     pub fn consent_wording(&self) -> Option<String> {

@@ -89,7 +89,9 @@ pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
     let store = Store::new(pool(database, database.max_connections).await?, master);
     let opt_outs = pool(database, database.opt_out_connections).await?;
     let mailers = MailerNames { all: config.mailer_names(), default: config.send.mailer.clone() };
-    Ok(Commands::new(store, opt_outs, config.timing(), mailers))
+    let mut commands = Commands::new(store, opt_outs, config.timing(), mailers);
+    commands.test_recipients = Arc::new(config.test_recipients()?);
+    Ok(commands)
 }
 
 pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {

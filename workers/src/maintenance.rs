@@ -34,6 +34,10 @@ const FORGET_RESET_REQUESTS: &str = "WITH old AS (
     keys AS (DELETE FROM subject_keys WHERE subject_id IN (SELECT attempt_id FROM old WHERE NOT taken))
     SELECT FROM old";
 
+/// Longer than their limits count.
+const FORGET_TEST_MAILS: &str = "DELETE FROM test_mail_requests WHERE (dispatch_id, recipient) IN (
+    SELECT dispatch_id, recipient FROM test_mail_requests WHERE requested_at < now() - interval '2 days' LIMIT 10000)";
+
 /// A state is refused for its age from then on.
 const FORGET_STATES: &str = "DELETE FROM oauth_states WHERE state_hash IN (
     SELECT state_hash FROM oauth_states WHERE expires_at < now() LIMIT 10000)";
@@ -51,6 +55,7 @@ pub async fn run(pool: PgPool, every: Duration, stop: CancellationToken) {
             ("states of sign-ins", FORGET_STATES),
             ("old requests to subscribe", FORGET_SUBSCRIPTION_REQUESTS),
             ("old mails of opt-outs", FORGET_OPT_OUT_MAILS),
+            ("old requests for test mails", FORGET_TEST_MAILS),
         ] {
             if let Err(error) = forget_all(&pool, forget, &stop).await {
                 tracing::warn!(%error, "{what}: deletion will be tried again");

@@ -28,7 +28,7 @@ pub(super) fn routes(app: &App) -> Routes {
 
 /// Show the preference centre
 ///
-/// Changes nothing. In English or German, by `Accept-Language`.
+/// Changes nothing. In English or German, by `Accept-Language`. The link of a test mail shows what a reader's would do.
 #[utoipa::path(get, path = "/emails/unsubscribe", tag = "preferences",
     responses((status = 200, description = "The page.", body = String, content_type = "text/html"),
         (status = 401, description = "The link does not work: a page that says what to do.", content(

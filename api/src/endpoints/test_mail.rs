@@ -29,14 +29,14 @@ const MODELS: Models = &[];
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
-        .command(Access::Scope(Scope::TemplatesWrite), routes!(send))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(send))
         .query(Access::Scope(Scope::SubscribersRead), routes!(get))
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TestInput {
-    /// 1 to 10 addresses.
+    /// 1 to 10 addresses: of users, or as `send.test_recipients` allows.
     #[schema(example = json!(["editor@example.com"]))]
     to: Vec<String>,
 }
@@ -76,8 +76,10 @@ struct DispatchRecipient {
 /// Send a test mail
 ///
 /// The template in its present version, by the default mailer, with `[Test]` before its subject. A subscriber's
-/// address gets the subscriber's own fields, any other has none. Whoever opted out of everything gets none. Links to
-/// opt out lead nowhere. What became of it: `GET /dispatches/{id}`.
+/// address gets the subscriber's own fields, any other has none. Whoever opted out of everything gets none. It goes to
+/// users of this installation, and to the addresses and domains of the setting `send.test_recipients`; 30 an hour and 100 a day to one
+/// mailbox, 60 and 300 for one user or key. Its links, and a mail program's button to unsubscribe, lead to a page that
+/// says what a reader's would do, and change nothing. What became of it: `GET /dispatches/{id}`.
 #[utoipa::path(post, path = "/templates/{id}/test", tag = "templates", request_body = TestInput,
     params(("id" = Uuid, Path)),
     responses((status = 202, description = "It will be sent.", body = TestAccepted)))]

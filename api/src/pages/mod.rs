@@ -109,6 +109,12 @@ pub(crate) fn bad_link(words: &Words, error: ApiError) -> Response {
     of_error(words, error, "broken-title", &["broken-hint", "broken-help"])
 }
 
+/// The link of a test mail, or of a preview: in words what a reader's does.
+pub(crate) fn test_link(words: &Words) -> Response {
+    let lines = &["test-link-page", "test-link-click", "test-link-nobody"];
+    page(StatusCode::OK, &MessagePage { words, style: STYLE, title: "test-link-title", lines })
+}
+
 /// Old links only opt out.
 pub(crate) fn old_link(words: &Words, error: ApiError) -> Response {
     of_error(words, error, "old-title", &["old-hint"])

@@ -4,7 +4,9 @@ use api::{AccessClaims, AccessKeys, ApiConfig, Deps, Limits, Peer, ProviderConfi
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use commands::{Commands, Context, MailerNames, NewApiKey, NewUser, Password, Passwords, Timing};
+use commands::{
+    Commands, Context, MailerNames, NewApiKey, NewUser, Password, Passwords, TestRecipients, Timing,
+};
 use domain::EmailAddress;
 use domain::access::{Role, Scope};
 use eventstore::keys::MasterKey;
@@ -109,6 +111,8 @@ impl TestApp {
         let opt_out_pool = opt_outs.clone();
         let mut commands = Commands::new(store, opt_outs, timing, MailerNames::of(["outbox", "null"]));
         commands.passwords = Arc::new(passwords);
+        let colleagues = TestRecipients::parse(&["editor@example.com", "bücher.example"]).unwrap();
+        commands.test_recipients = Arc::new(colleagues);
         let links = Arc::new(LinkKeys::new(vec![LinkKey { kid: "t-1".into(), secret: [7; 32] }]).unwrap());
         let access_keys = Arc::new(AccessKeys::new(pool.clone(), commands.store.master.clone(), ORIGIN));
         // By other connections: a test may have taken all of those.

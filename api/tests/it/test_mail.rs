@@ -1,4 +1,6 @@
 use crate::support::TestApp;
+use domain::access::{Role, Scope};
+use http::Method;
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -26,13 +28,106 @@ async fn what_cannot_be_tested_is_refused(pool: PgPool) {
     let events = app.events().await;
     let send = |body| app.post(&path).json(body).send();
     send(json!({ "to": [] })).await.invalid(&["to"]);
-    send(json!({ "to": vec!["a@example.com"; 11] })).await.invalid(&["to"]);
-    send(json!({ "to": ["a@example.com", "b@", "c"] })).await.invalid(&["to[1]", "to[2]"]);
-    send(json!({ "to": "a@example.com" })).await.invalid(&["to"]);
+    send(json!({ "to": vec!["editor@example.com"; 11] })).await.invalid(&["to"]);
+    send(json!({ "to": ["editor@example.com", "b@", "c"] })).await.invalid(&["to[1]", "to[2]"]);
+    send(json!({ "to": "editor@example.com" })).await.invalid(&["to"]);
     send(json!({})).await.invalid(&["to"]);
-    send(json!({ "to": ["a@example.com"], "subject": "x" })).await.invalid(&["subject"]);
+    send(json!({ "to": ["editor@example.com"], "subject": "x" })).await.invalid(&["subject"]);
     let unknown = format!("/templates/{}/test", Uuid::from_u128(1));
-    app.post(&unknown).json(json!({ "to": ["a@example.com"] })).send().await.problem(404);
+    app.post(&unknown).json(json!({ "to": ["editor@example.com"] })).send().await.problem(404);
     app.get(&format!("/dispatches/{}", Uuid::from_u128(1))).send().await.problem(404);
     assert_eq!(app.events().await, events);
+}
+
+/// A template may say anything: nobody but the staff gets it.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_stranger_gets_no_test_mail(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let path = format!("/templates/{}/test", app.template().await);
+    let send = |to: serde_json::Value| app.post(&path).json(json!({ "to": to })).send();
+    let before = app.events().await;
+    send(json!(["stranger@example.net"])).await.invalid(&["to[0]"]);
+    send(json!(["editor@example.com", "other@example.com", "x@sub.xn--bcher-kva.example"]))
+        .await
+        .invalid(&["to[1]", "to[2]"]);
+    assert_eq!(app.events().await, before, "a stranger's mail was queued");
+    // A user's own address needs no setting; one who is disabled is a stranger again.
+    let ana = app.user("ana@example.net", &[Role::Analyst]).await;
+    send(json!(["Ana@EXAMPLE.net"])).await.ok(202);
+    let boss = app.user("boss@example.net", &[Role::Admin]).await;
+    assert_ne!(boss, ana);
+    let boss = app.login("boss@example.net").await.access;
+    app.patch(&format!("/users/{ana}")).bearer(&boss).json(json!({ "disabled": true })).send().await.ok(200);
+    send(json!(["ana@example.net"])).await.invalid(&["to[0]"]);
+}
+
+/// Writing templates is not sending mails.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_test_needs_the_right_to_send(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let path = format!("/templates/{}/test", app.template().await);
+    let writer = app.api_key(&[Scope::TemplatesRead, Scope::TemplatesWrite]).await;
+    let body = json!({ "to": ["editor@example.com"] });
+    app.post(&path).bearer(&writer).json(body.clone()).send().await.problem(403);
+    let sender = app.api_key(&[Scope::EmailsWrite]).await;
+    app.post(&path).bearer(&sender).json(body).send().await.ok(202);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_mailbox_gets_so_many_tests_and_no_more(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let path = format!("/templates/{}/test", app.template().await);
+    let send = |key: &str, tag: usize| {
+        let to = format!("x+{tag}@bücher.example");
+        app.post(&path).bearer(key).json(json!({ "to": [to] })).send()
+    };
+    let keys = [app.api_key(&[Scope::EmailsWrite]).await, app.api_key(&[Scope::EmailsWrite]).await];
+    let mut sent = 0;
+    for n in 0..32 {
+        sent += usize::from(send(&keys[n % 2], n).await.status == 202);
+    }
+    assert_eq!(sent, 30, "30 an hour, whoever asks and whatever tag the address has");
+    let refused = send(&keys[0], 99).await;
+    refused.problem(429);
+    assert!(!refused.header("retry-after").is_empty());
+    let hour = "UPDATE test_mail_requests SET requested_at = requested_at - interval '1 hour'";
+    sqlx::query(hour).execute(&app.pool).await.unwrap();
+    send(&keys[0], 100).await.ok(202);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_key_asks_for_so_many_tests_and_no_more(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let path = format!("/templates/{}/test", app.template().await);
+    let (greedy, other) =
+        (app.api_key(&[Scope::EmailsWrite]).await, app.api_key(&[Scope::EmailsWrite]).await);
+    let send = |key: &str, first: usize| {
+        let to: Vec<String> = (first..first + 10).map(|n| format!("colleague{n}@bücher.example")).collect();
+        app.post(&path).bearer(key).json(json!({ "to": to })).send()
+    };
+    for round in 0..6 {
+        send(&greedy, round * 10).await.ok(202);
+    }
+    let events = app.events().await;
+    send(&greedy, 60).await.problem(429);
+    assert_eq!(app.events().await, events);
+    send(&other, 60).await.ok(202);
+}
+
+/// Whatever opens the link of a test, and however: it says what a reader's would do, and does nothing.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn the_link_of_a_test_tells_and_does_nothing(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    app.subscriber("ana@example.com", &[]).await;
+    let path = "/emails/unsubscribe?token=preview";
+    let before = app.events().await;
+    let one_click = app.post(path).anonymous().form("List-Unsubscribe=One-Click").send().await;
+    let pressed = app.post(path).anonymous().form("action=leave_all").send().await;
+    let looked = app.call(Method::GET, path).anonymous().send().await;
+    for answer in [one_click, pressed, looked] {
+        let page = answer.ok(200);
+        assert!(page.text().contains("This is the link of a test mail."), "{}", page.text());
+    }
+    app.post(path).anonymous().json(json!({ "global": true })).send().await.problem(401);
+    assert_eq!(app.events().await, before);
 }

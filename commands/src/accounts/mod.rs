@@ -43,7 +43,7 @@ pub(crate) struct Recorded<A> {
 }
 
 impl<A> Recorded<A> {
-    fn done(self, answer: Value) -> Done {
+    pub(crate) fn done(self, answer: Value) -> Done {
         Done { answer, position: self.position, appended: self.appended }
     }
 }

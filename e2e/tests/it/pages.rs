@@ -145,6 +145,7 @@ async fn links_that_do_not_work(stack: &Stack, gallery: &mut Gallery<'_>) {
     let page = format!("{}/emails/unsubscribe", stack.url());
     gallery.open("no-token", &page).await;
     gallery.open("broken-link", &format!("{page}?token=x")).await;
+    gallery.open("test-link", &format!("{page}?token=preview")).await;
     let group = stack.client().group("Elsewhere").await;
     let email = format!("elsewhere.{}@example.com", gallery.words.language);
     let reader = scene::linked(stack, &[(&email, &[group])]).await.remove(0);

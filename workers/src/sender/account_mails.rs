@@ -80,7 +80,7 @@ impl Sender {
             AccountMailKind::Invitation => account::invitation(&letter),
         };
         let to = Address { email: address, name: None };
-        self.single(Single { kind: kind.as_str(), dispatch, index: ONLY, attempt, to }, &written)
+        self.single(Single { kind: kind.as_str(), dispatch, index: ONLY, attempt, to, list: None }, &written)
     }
 }
 

@@ -105,7 +105,7 @@ impl Sender {
     ) -> Result<Outgoing, &'static str> {
         let attempt = sent.recipients.first().map_or(0, |recipient| recipient.attempts) + 1;
         let to = Address { email: address, name: None };
-        self.single(Single { kind, dispatch, index: ONLY, attempt, to }, written)
+        self.single(Single { kind, dispatch, index: ONLY, attempt, to, list: None }, written)
     }
 
     /// A group that was deleted still has its name.

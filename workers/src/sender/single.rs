@@ -1,11 +1,11 @@
-//! A mail outside campaigns, to one of its recipients: no list's, and so without what is in mails of lists.
+//! A mail outside campaigns, to one of its recipients: no list's, and so without what is in mails of lists, a test apart.
 
 use super::Sender;
 use crate::mailers::Outgoing;
 use domain::DispatchId;
 use domain::dispatch::Index;
 use eventstore::{clock, ids};
-use mail::{Address, MessageParts, Rendered};
+use mail::{Address, ListHeaders, MessageParts, Rendered};
 
 /// Of a mail that has one recipient.
 pub(super) const ONLY: Index = 0;
@@ -28,6 +28,8 @@ pub(super) struct Single<'a> {
     /// From 1 on.
     pub attempt: u16,
     pub to: Address,
+    /// Of a test, as its readers' mails have them.
+    pub list: Option<ListHeaders<'a>>,
 }
 
 impl Sender {
@@ -37,7 +39,7 @@ impl Sender {
     }
 
     pub(super) fn single(&self, single: Single<'_>, written: &Rendered) -> Result<Outgoing, &'static str> {
-        let Single { kind, dispatch, index, attempt, to } = single;
+        let Single { kind, dispatch, index, attempt, to, list } = single;
         let (from, host) = (&self.settings.default_from, &self.settings.mail_host);
         let message = mail::build(&MessageParts {
             from,
@@ -48,7 +50,7 @@ impl Sender {
             text: &written.text,
             message_id: &format!("{dispatch}.{index}.{attempt}@{host}"),
             date: clock::now(),
-            list: None,
+            list,
             tags: &[
                 ("X-Postledger-Kind", kind),
                 ("X-Postledger-Dispatch", &dispatch.to_string()),

@@ -14,7 +14,7 @@ use domain::template::Template;
 use domain::transactional::{TestMail, Transactional};
 use domain::{DispatchId, SubscriberId};
 use eventstore::{Loaded, StoreError, load_at, load_many, sealing};
-use mail::{Address, Compiled, MergeData, Rendered};
+use mail::{Address, Compiled, ListHeaders, MergeData, Rendered};
 
 /// A mail for each of these recipients, or the reason why none can be made.
 type Mails = Vec<(Index, Result<Outgoing, &'static str>)>;
@@ -111,7 +111,8 @@ impl Sender {
         Ok(Some(readers))
     }
 
-    /// The links to opt out lead nowhere: who looks at a test must not opt anybody out by a click.
+    /// It has what every reader's mail has, and its links lead to a page that says what a reader's would do: whoever looks at a test
+    /// must not opt anybody out by a click, nor must their mail program.
     fn test_mail(
         &self,
         dispatch: DispatchId,
@@ -120,11 +121,12 @@ impl Sender {
         reader: &Reader,
     ) -> Result<Outgoing, &'static str> {
         let Reader { index, attempt, details } = reader;
+        let unsubscribe_url = self.links.unsubscribe_url(mail::links::SAMPLE_TOKEN);
         let rendered = template.render(&MergeData {
             email: &details.address,
             name: details.name.as_deref().unwrap_or_default(),
             attributes: &details.attributes,
-            unsubscribe_url: &self.links.unsubscribe_url(mail::links::SAMPLE_TOKEN),
+            unsubscribe_url: &unsubscribe_url,
             preferences_url: &self.links.preferences_url(mail::links::SAMPLE_TOKEN),
             campaign_name: template_name,
             group_name: "Test",
@@ -133,7 +135,11 @@ impl Sender {
         let rendered = rendered.map_err(|_| "not_rendered")?;
         let written = Rendered { subject: format!("[Test] {}", rendered.subject), ..rendered };
         let to = Address { email: details.address.clone(), name: details.name.clone() };
-        self.single(Single { kind: "test", dispatch, index: *index, attempt: *attempt, to }, &written)
+        let list_id = format!("test.{}", self.settings.mail_host);
+        let list = ListHeaders { id: &list_id, name: "Test", unsubscribe_url: &unsubscribe_url };
+        let single =
+            Single { kind: "test", dispatch, index: *index, attempt: *attempt, to, list: Some(list) };
+        self.single(single, &written)
     }
 }
 

@@ -100,6 +100,7 @@ async fn every_kind_of_mail_is_as_its_standards_have_it(pool: PgPool) {
         common(mail, &read);
         match kind {
             "campaign" => of_a_list(mail, &read),
+            "test" => of_no_reader(&read),
             _ => to_one_person(&read),
         }
         nobody_elses(mail, &mails, &read, reader);
@@ -218,6 +219,13 @@ fn of_a_list(mail: &Outgoing, read: &Read) {
     let (_, name) = READERS.iter().find(|(email, _)| *email == mail.envelope_to).unwrap();
     let subject = SUBJECT.replace("{{ name }}", name);
     assert_eq!(read.only("subject"), subject);
+}
+
+/// A test has the headers that its readers' mails will have, and its link is nobody's.
+fn of_no_reader(read: &Read) {
+    let link = "<https://mail.example.com/emails/unsubscribe?token=preview>";
+    assert_eq!(read.only("list-unsubscribe"), link);
+    assert_eq!(read.only("list-unsubscribe-post"), "List-Unsubscribe=One-Click");
 }
 
 /// RFC 3834; and nothing that belongs to a list's mail.

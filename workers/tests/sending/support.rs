@@ -1,7 +1,7 @@
 //! A campaign from its audience to its last mail, with mailers that say what a test wants.
 
 use async_trait::async_trait;
-use commands::{Commands, Context, MailerNames, NewCampaign, NewSubscriber, Timing};
+use commands::{Commands, Context, MailerNames, NewCampaign, NewSubscriber, TestRecipients, Timing};
 use domain::campaign::OnUnknown;
 use domain::consent::Consent;
 use domain::template::{Body, Content};
@@ -142,7 +142,8 @@ impl World {
 
     pub async fn with_timing(pool: &PgPool, timing: Timing) -> Self {
         let store = Store::new(pool.clone(), Arc::new(MasterKey::from_hex(&"5a".repeat(32)).unwrap()));
-        let commands = Commands::new(store.clone(), pool.clone(), timing, MailerNames::of(["scripted"]));
+        let mut commands = Commands::new(store.clone(), pool.clone(), timing, MailerNames::of(["scripted"]));
+        commands.test_recipients = Arc::new(TestRecipients::parse(&["example.com"]).unwrap());
         let stop = CancellationToken::new();
         let sequencer = Sequencer::new(store);
         let wake = Some(sequencer.head());

@@ -57,7 +57,11 @@ async fn a_subscriber_gets_their_own_fields_and_a_stranger_none(pool: PgPool) {
     assert!(own.contains("Subject: [Test] Hello Reader\r\n") && own.contains("Hello Reader 0"), "{own}");
     let strangers = sent_to(&mailer, STRANGER);
     assert!(strangers.contains("Subject: [Test] Hello\r\n"), "{strangers}");
-    assert!(!own.contains("List-Unsubscribe"), "a test is no list's mail: {own}");
+    let link = "https://mail.example.com/emails/unsubscribe?token=preview";
+    assert!(
+        own.contains("List-Unsubscribe:") && own.contains(&format!("<{link}>")),
+        "as in readers' mails, and nobody's: {own}"
+    );
     assert!(!world.has_permits().await);
     assert!(!sender.step_transactional().await.unwrap(), "nothing is left to do");
 }

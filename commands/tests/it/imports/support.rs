@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use commands::imports::{ImportRequest, ImportStatus, ImportedStatus, RejectedRow};
-use commands::{CommandError, Commands, Context, MailerNames, SubscriberDetails, Timing};
+use commands::{CommandError, Commands, Context, MailerNames, SubscriberDetails, TestRecipients, Timing};
 use domain::consent::Consent;
 use domain::subscriber::{Subscriber, SubscriberEvent};
 use domain::{EmailAddress, GroupId, ImportId, SubscriberId};
@@ -21,7 +21,10 @@ pub const TIMING: Timing = Timing { window: Duration::from_millis(300), margin: 
 
 pub fn commands(pool: &PgPool) -> Commands {
     let master = MasterKey::from_hex(&"5a".repeat(32)).unwrap();
-    Commands::new(Store::new(pool.clone(), Arc::new(master)), pool.clone(), TIMING, MailerNames::of([]))
+    let store = Store::new(pool.clone(), Arc::new(master));
+    let mut commands = Commands::new(store, pool.clone(), TIMING, MailerNames::of([]));
+    commands.test_recipients = Arc::new(TestRecipients::parse(&["example.com"]).unwrap());
+    commands
 }
 
 pub fn context() -> Context {
