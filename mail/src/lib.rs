@@ -22,4 +22,5 @@ pub use mask::mask_address;
 pub use message::{ListHeaders, MessageError, MessageParts, build};
 pub use template::{
     BUILT_IN, Body, Compiled, MediaUrls, MergeData, RenderError, Rendered, TemplateError, TemplateSource,
+    Warning, warnings,
 };

@@ -19,10 +19,12 @@ mod media;
 mod mjml;
 mod plain;
 mod types;
+mod warnings;
 mod way_out;
 
 pub use fields::BUILT_IN;
 pub use media::MediaUrls;
+pub use warnings::{Warning, warnings};
 
 use crate::header_text::one_line;
 use compiler::Compiler;

@@ -40,11 +40,24 @@ pub(super) struct Preview {
     subject: String,
     html: String,
     text: String,
+    warnings: Vec<WarningView>,
 }
 
-impl From<Rendered> for Preview {
-    fn from(rendered: Rendered) -> Self {
-        Self { subject: rendered.subject, html: rendered.html, text: rendered.text }
+/// What is allowed in a template, and yet seldom meant.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WarningView {
+    /// `clipped`: Gmail cuts the mail off; `image_without_alt`; `foreign_image`: loaded from somebody else's host;
+    /// `foreign_merge_tag`: a field in another tool's spelling; `two_previews`: `mj-preview` beside the preheader.
+    #[schema(example = "image_without_alt")]
+    code: &'static str,
+    #[schema(example = "html, line 3")]
+    place: String,
+    text: String,
+}
+
+impl From<mail::Warning> for WarningView {
+    fn from(mail::Warning { code, place, text }: mail::Warning) -> Self {
+        Self { code, place, text }
     }
 }
 
@@ -69,7 +82,31 @@ pub(super) async fn preview(
     };
     reader.take(attributes::check(&attributes.unwrap_or_default())?);
     let compiled = compile(&app, &content).await?;
-    Ok(Json(render(&app, compiled, reader, content.name).await?.into()))
+    let rendered = render(&app, compiled, reader, content.name.clone()).await?;
+    let warnings = warnings(&app, &content, &rendered);
+    let Rendered { subject, html, text } = rendered;
+    Ok(Json(Preview { subject, html, text, warnings }))
+}
+
+/// Refuses a template that has a fault; else says what is seldom meant so.
+pub(super) async fn check(app: &App, content: &Content) -> Result<Vec<WarningView>, ApiError> {
+    let compiled = compile(app, content).await?;
+    let rendered = render(app, compiled, Reader::sample(), content.name.clone()).await?;
+    Ok(warnings(app, content, &rendered))
+}
+
+fn warnings(app: &App, content: &Content, rendered: &Rendered) -> Vec<WarningView> {
+    let media = app.media.as_ref().and_then(|files| host(&files.url("")));
+    let own: Vec<String> = media.into_iter().chain(host(&app.config.public_url.join(""))).collect();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let found = mail::warnings(&source(content), &rendered.html, &own);
+    found.into_iter().map(WarningView::from).collect()
+}
+
+/// With its port, if it has one.
+fn host(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    uri.authority().map(|authority| authority.as_str().to_ascii_lowercase())
 }
 
 /// Compiles a template, or says all that is wrong with it, line by line.

@@ -4,7 +4,7 @@ use crate::access::{Access, Kind, Routes};
 use crate::body::{Bare, Call, Input};
 use crate::config::TEMPLATE_MAX_BYTES;
 use crate::context::once;
-use crate::endpoints::preview;
+use crate::endpoints::preview::{self, WarningView};
 use crate::input::fields::Fields;
 use crate::input::params::{Ids, PageParams, Params, slice};
 use crate::input::position::{self, Models, Position};
@@ -21,6 +21,7 @@ use domain::template::{Body, Content};
 use projections::Templates;
 use projections::templates::{self, Template, TemplateSummary};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -112,6 +113,7 @@ impl TemplateInput {
 #[allow(dead_code, reason = "it documents an answer")]
 struct TemplateCreated {
     template_id: Uuid,
+    warnings: Vec<WarningView>,
 }
 
 /// A template in a list: without its content.
@@ -155,6 +157,13 @@ struct TemplateView {
     changed_at: DateTime<Utc>,
 }
 
+#[derive(Serialize, ToSchema)]
+struct TemplateReplaced {
+    #[serde(flatten)]
+    template: TemplateView,
+    warnings: Vec<WarningView>,
+}
+
 impl From<Template> for TemplateView {
     fn from(template: Template) -> Self {
         let content = template.content.0;
@@ -183,11 +192,13 @@ impl From<Template> for TemplateView {
     responses((status = 201, description = "It was created.", body = TemplateCreated)))]
 async fn create(State(app): State<App>, call: Call<TemplateInput>) -> Result<Response, ApiError> {
     let content = call.body.check()?;
+    let mut warnings = Vec::new();
     let created = async {
-        preview::compile(&app, &content).await?;
+        warnings = preview::check(&app, &content).await?;
         Ok::<_, ApiError>(app.commands.create_template(&call.context, content).await?)
     };
-    let done = once(&app, &call.context, created).await?;
+    let mut done = once(&app, &call.context, created).await?;
+    done.answer["warnings"] = json!(warnings);
     Ok(respond::created(&app, done, "/templates", "template_id"))
 }
 
@@ -222,7 +233,7 @@ async fn get(
 /// Campaigns that are frozen already send the version that they froze.
 #[utoipa::path(put, path = "/templates/{id}", tag = "templates", request_body = TemplateInput,
     params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The `ETag` that was seen.")),
-    responses((status = 200, description = "The template as it is now.", body = TemplateView,
+    responses((status = 200, description = "The template as it is now.", body = TemplateReplaced,
         headers(("ETag" = String)))))]
 async fn replace(
     State(app): State<App>,
@@ -230,8 +241,9 @@ async fn replace(
     call: Call<TemplateInput>,
 ) -> Result<Response, ApiError> {
     let content = call.body.check()?;
+    let mut warnings = Vec::new();
     let replaced = async {
-        preview::compile(&app, &content).await?;
+        warnings = preview::check(&app, &content).await?;
         Ok::<_, ApiError>(app.commands.change_template(&call.context, id, content).await?)
     };
     let done = once(&app, &call.context, replaced).await?;
@@ -240,6 +252,7 @@ async fn replace(
         false => None,
     };
     let now = template.map(|template| (template.version, TemplateView::from(template)));
+    let now = now.map(|(version, template)| (version, TemplateReplaced { template, warnings }));
     Ok(respond::changed(&done, now, ("template_id", id)))
 }
 

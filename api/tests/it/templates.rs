@@ -122,3 +122,25 @@ async fn a_previews_links_opt_nobody_out(pool: PgPool) {
     let link = link.split_whitespace().next().unwrap();
     app.post(link).anonymous().form("List-Unsubscribe=One-Click").send().await.ok(401);
 }
+
+/// What is allowed and seldom meant is told, and keeps nobody from saving.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_is_seldom_meant_is_told_at_save_and_preview(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let codes = |answer: Value| -> Vec<Value> {
+        answer["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].clone()).collect()
+    };
+    let mut template = template();
+    let fine = app.post("/templates").json(template.clone()).send().await.ok(201);
+    assert_eq!(codes(fine.json()), [""; 0]);
+    template["html"] = json!("<p>Dear *|FNAME|*</p>\n<img src='https://pictures.example/a.png'>");
+    let expected = ["image_without_alt", "foreign_image", "foreign_merge_tag"];
+    let odd = app.post("/templates").json(template.clone()).send().await.ok(201);
+    assert_eq!(codes(odd.json()), expected);
+    assert_eq!(odd.json()["warnings"][0]["place"], "html, line 2");
+    let path = format!("/templates/{}", fine.id("template_id"));
+    let replaced = app.put(&path).json(template).send().await.ok(200);
+    assert_eq!(codes(replaced.json()), expected);
+    let previewed = app.post(&format!("{path}/preview")).json(json!({})).send().await.ok(200);
+    assert_eq!(codes(previewed.json()), expected);
+}
