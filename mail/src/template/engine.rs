@@ -6,7 +6,8 @@ use minijinja::{
     functions,
 };
 
-/// Work that rendering one part may take: an instruction is 1, and so are 64 bytes. A large newsletter takes some 5,000.
+/// Work that rendering one part may take: an instruction is 1, and so are 64 bytes. A large newsletter takes some
+/// 5,000.
 pub(super) const FUEL: u64 = 100_000;
 /// Calls of macros within each other, so that the stack never overflows.
 const MAX_RECURSION: usize = 50;

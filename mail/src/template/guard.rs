@@ -1,8 +1,9 @@
-//! Where templates are worked on. They come from users of the API, and neither the engine nor mrml was made for enemies.
+//! Where templates are worked on. They come from users of the API, and neither the engine nor mrml was made for
+//! enemies.
 //!
-//! Both call themselves for what is nested, and a stack that ends takes the whole process with it. So nesting is bounded by
-//! checks of our own (`jinja`, `types`, `mjml`), and what is allowed then needs a fraction of the stack that is there. A panic
-//! is an error of that template.
+//! Both call themselves for what is nested, and a stack that ends takes the whole process with it. So nesting is
+//! bounded by checks of our own (`jinja`, `types`, `mjml`), and what is allowed then needs a fraction of the stack
+//! that is there. A panic is an error of that template.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;

@@ -48,8 +48,8 @@ const ELEMENTS: [&str; 33] = [
 /// Elements within each other: the parser calls itself for each level.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// Elements that hold HTML. As MJML has it, their content is taken over as it stands, whatever it is: mrml would read it as
-/// XML, and refuse `<li>` without its end.
+/// Elements that hold HTML. As MJML has it, their content is taken over as it stands, whatever it is: mrml would read
+/// it as XML, and refuse `<li>` without its end.
 const TEXT_ELEMENTS: [&str; 8] = [
     "mj-text",
     "mj-button",
@@ -126,14 +126,15 @@ fn left_out(warning: &Warning, source: &str, marked: &Marked<'_>) -> Fault {
     let reason = match warning.kind {
         WarningKind::UnexpectedAttribute => format!("the attribute {name} has no effect here"),
         WarningKind::InlineStyleUnsupported => {
-            "styles are not put into elements: leave out inline=\"inline\", and write style=\"…\" where it has to be".into()
+            "styles are not put into elements: write style=\"…\" where it has to be, not inline=\"inline\""
+                .into()
         }
     };
     Fault::at(line(source, warning.span.start, marked), reason)
 }
 
-/// Where elements are nested too deep. It counts as mrml does: in the very text that mrml is given, by the same tokens, and
-/// without a look at names but for [`is_void`].
+/// Where elements are nested too deep. It counts as mrml does: in the very text that mrml is given, by the same
+/// tokens, and without a look at names but for [`is_void`].
 fn too_deep(source: &str) -> Option<usize> {
     let (mut depth, mut void) = (0_usize, false);
     for token in Tokenizer::from(source).map_while(Result::ok) {
@@ -152,7 +153,8 @@ fn too_deep(source: &str) -> Option<usize> {
     None
 }
 
-/// Elements that have no end tag, as mrml knows them: in small letters alone, so that `<BR>` is an element that stays open.
+/// Elements that have no end tag, as mrml knows them: in small letters alone, so that `<BR>` is an element that stays
+/// open.
 fn is_void(name: &str) -> bool {
     markup::is_void(name) && name.bytes().all(|byte| byte.is_ascii_lowercase())
 }
@@ -179,8 +181,8 @@ fn misplaced(pieces: &[Piece<'_>], marked: &Marked<'_>) -> Vec<Fault> {
     faults.take(MAX_FAULTS).collect()
 }
 
-/// Works around habits of mrml: it writes attributes as Rust string literals, wants a unit behind each length of a padding,
-/// and reads HTML as XML.
+/// Works around habits of mrml: it writes attributes as Rust string literals, wants a unit behind each length of a
+/// padding, and reads HTML as XML.
 fn prepare<'s>(marked: &'s Marked<'_>, pieces: &[Piece<'s>]) -> Prepared<'s> {
     let source = marked.text.as_str();
     let mut prepared =

@@ -1,11 +1,12 @@
 //! What the values of a template can be, found out before it runs.
 //!
-//! A template that passes makes no value that nests deeper than [`MAX_NESTING`], and prints and compares nothing but texts and
-//! numbers. So nothing in the engine that calls itself for what is within a value (printing, comparing, dropping) goes deep,
-//! and no list of lists of lists is printed: that would be unbounded work that the engine counts only afterwards.
+//! A template that passes makes no value that nests deeper than [`MAX_NESTING`], and prints and compares nothing but
+//! texts and numbers. So nothing in the engine that calls itself for what is within a value (printing, comparing,
+//! dropping) goes deep, and no list of lists of lists is printed: that would be unbounded work that the engine counts
+//! only afterwards.
 //!
-//! The readers' fields are text, whatever they look like. Comparing or reckoning with them as numbers is a wrong answer in
-//! silence ("9" > "100"), so it is refused with the remedy.
+//! The readers' fields are text, whatever they look like. Comparing or reckoning with them as numbers is a wrong
+//! answer in silence ("9" > "100"), so it is refused with the remedy.
 
 mod filters;
 mod kind;

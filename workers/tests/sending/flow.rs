@@ -3,6 +3,7 @@ use commands::Context;
 use domain::CampaignId;
 use domain::campaign::{Campaign, OnUnknown};
 use domain::consent::{Channel, Origin, Scope};
+use domain::template::{Body, Content};
 use eventstore::load;
 use sqlx::PgPool;
 use std::sync::atomic::Ordering;
@@ -225,4 +226,33 @@ async fn an_opt_out_after_the_freeze_is_honoured(pool: PgPool) {
     world.send_until(&world.sender(mailer.clone()).await, campaign, "completed").await;
     assert_eq!(world.states(campaign).await, states([("accepted", 2), ("suppressed", 2)]));
     assert_eq!(mailer.copies(), [(readers[2], 1), (readers[3], 1)].into());
+}
+
+/// What an earlier release let through: the dispatch ends, and so does a campaign beside it.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_saved_template_that_is_hostile_rejects_its_recipients_and_stops_nothing(pool: PgPool) {
+    let mut world = World::new(&pool).await;
+    world.readers(12).await;
+    let healthy = world.frozen_campaign(OnUnknown::Hold).await;
+    let sender = world.sender(Scripted::accepting()).await;
+    let grown = format!(
+        "{{% set a = [1] %}}{}{{% if name %}}{{{{ a }}}}{{% endif %}}",
+        "{% set a = [a] %}".repeat(2_400)
+    );
+    let itself = "{% set ns = namespace() %}{% set ns.x = ns %}{% if name %}{{ ns }}{% endif %}".to_owned();
+    for source in [grown, itself] {
+        let content = Content {
+            name: "Hostile".into(),
+            subject: "x".into(),
+            body: Body::Html(source),
+            ..Content::default()
+        };
+        let made = world.commands.create_template(&Context::system("test"), content).await.unwrap();
+        world.template = id_of(&made, "template_id");
+        let hostile = world.frozen_campaign(OnUnknown::Hold).await;
+        world.send_until(&sender, hostile, "completed").await;
+        assert_eq!(world.states(hostile).await, states([("rejected", 12)]));
+    }
+    world.send_until(&sender, healthy, "completed").await;
+    assert_eq!(world.states(healthy).await, states([("accepted", 12)]));
 }

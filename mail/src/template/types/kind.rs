@@ -15,8 +15,8 @@ pub(super) struct Kind {
     pub mixed: bool,
     /// Levels of lists and maps around the scalars, at the most: 0 is a scalar.
     pub depth: u8,
-    /// Values within values that dropping or iterating goes through: more than `depth` where a part of a list, or lists in a
-    /// row, keep the lists that they are made of.
+    /// Values within values that dropping or iterating goes through: more than `depth` where a part of a list, or
+    /// lists in a row, keep the lists that they are made of.
     pub nesting: u8,
 }
 

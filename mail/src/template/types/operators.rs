@@ -179,7 +179,8 @@ impl<'t> Checker<'t> {
         if comparison == Comparison::Order && by_letters {
             let (what, remedy) = (described(text), converted(text));
             let reason = format!(
-                "{what} is text, and texts are compared letter by letter: write {remedy} for numbers, or `|string` if the order of a dictionary is meant"
+                "{what} is text, and texts are compared letter by letter: write {remedy} for numbers, \
+                 or `|string` if the order of a dictionary is meant"
             );
             self.doubt(span, reason);
         }

@@ -43,15 +43,18 @@ fn a_value_that_would_hold_itself_or_grow_is_refused() {
         ("{% for i in range(9) %}{% set a = [{'k': a}]|groupby('k') %}{% endfor %}", "no lists in lists"),
         ("{% macro m(x) %}{{ m([x]) }}{% endmacro %}{{ m(1) }}", "8 deep"),
         (
-            "{% macro m(x) %}{% if x %}{{ n(y=[x]) }}{% endif %}{% endmacro %}{% macro n(y) %}{{ m(y) }}{% endmacro %}{{ m(1) }}",
+            "{% macro m(x) %}{% if x %}{{ n(y=[x]) }}{% endif %}{% endmacro %}{% macro n(y) %}{{ m(y) }}\
+             {% endmacro %}{{ m(1) }}",
             "8 deep",
         ),
         (
-            "{% macro m() %}{{ caller(1) }}{% endmacro %}{% call(x) m() %}{% set y = [x] %}{{ caller(y) }}{% endcall %}",
+            "{% macro m() %}{{ caller(1) }}{% endmacro %}{% call(x) m() %}{% set y = [x] %}{{ caller(y) }}\
+             {% endcall %}",
             "8 deep",
         ),
         (
-            "{% set a = 1 %}{% macro m() %}{{ [a]|length }}{% endmacro %}{% set a = [a] %}{% for i in range(9) %}{% set a = [a] %}{% endfor %}",
+            "{% set a = 1 %}{% macro m() %}{{ [a]|length }}{% endmacro %}{% set a = [a] %}\
+             {% for i in range(9) %}{% set a = [a] %}{% endfor %}",
             "8 deep",
         ),
         ("{% for x in [[[[[[[[[1]]]]]]]]] %}{{ x|length }}{% endfor %}", "8 deep"),
@@ -101,15 +104,22 @@ fn what_newsletters_do_is_fine() {
         "{{ name }}{{ campaign.name }}{{ no.no.no }}{{ name[0] }}{{ name[:3]|upper }}{{ 'x' if name }}",
         "{% for x in [name, city]|select|unique %}{{ loop.index }}: {{ x }}{{ ', ' if not loop.last }}{% endfor %}",
         "{{ [name, city]|select|join(', ') }}{{ name|split(',')|map('trim')|join(' & ') }}{{ name|split|first }}",
-        "{% set items = [{'n': name, 'p': 3.5}, {'n': 'Milk', 'p': 1}] %}{% for i in items %}{{ i.n }}: {{ i.p * 2 }}{% endfor %}{{ items|sum(attribute='p') }}{{ items|map(attribute='n')|join }}",
+        "{% set items = [{'n': name, 'p': 3.5}, {'n': 'Milk', 'p': 1}] %}{% for i in items %}{{ i.n }}: \
+         {{ i.p * 2 }}{% endfor %}{{ items|sum(attribute='p') }}{{ items|map(attribute='n')|join }}",
         "{% for k, v in {'a': 1}|items %}{{ k }}{{ v }}{% endfor %}{% for k in {'a': 1} %}{{ k }}{% endfor %}",
-        "{% macro button(url, text='Go') %}<a href=\"{{ url }}\">{{ text }}</a>{% endmacro %}{{ button(unsubscribe_url) }}{{ button(url='x', text=name) }}",
-        "{% macro box(c) %}<p class=\"{{ c }}\">{{ caller() }}</p>{% endmacro %}{% call box('x') %}{{ name }}{% endcall %}",
-        "{% set n = 0 %}{% for i in range(3) %}{% set n = n + i %}{% endfor %}{{ n }}{{ '-' * 20 }}{{ 7 // 2 }}{{ -n }}",
+        "{% macro button(url, text='Go') %}<a href=\"{{ url }}\">{{ text }}</a>{% endmacro %}\
+         {{ button(unsubscribe_url) }}{{ button(url='x', text=name) }}",
+        "{% macro box(c) %}<p class=\"{{ c }}\">{{ caller() }}</p>{% endmacro %}{% call box('x') %}{{ name }}\
+         {% endcall %}",
+        "{% set n = 0 %}{% for i in range(3) %}{% set n = n + i %}{% endfor %}{{ n }}{{ '-' * 20 }}\
+         {{ 7 // 2 }}{{ -n }}",
         "{% set a, b = [1, 2] %}{{ a + b }}{% with w = name %}{{ w }}{% endwith %}{% filter upper %}x{% endfilter %}",
-        "{{ name|default('x')|title }}{{ points|int + 1 }}{{ points|default(0)|float|round(1) }}{{ '%05d'|format(points|int) }}",
-        "{% for row in [1, 2, 3]|batch(2) %}{% for x in row %}{{ x }}{% endfor %}{% endfor %}{{ [3, 1]|sort|first }}{{ [1, 2]|max }}",
-        "{% for x in [1, 2] %}{{ loop.cycle('odd', 'even') }}{% if loop.changed(x) %}!{% endif %}{{ loop.previtem }}{% endfor %}",
+        "{{ name|default('x')|title }}{{ points|int + 1 }}{{ points|default(0)|float|round(1) }}\
+         {{ '%05d'|format(points|int) }}",
+        "{% for row in [1, 2, 3]|batch(2) %}{% for x in row %}{{ x }}{% endfor %}{% endfor %}\
+         {{ [3, 1]|sort|first }}{{ [1, 2]|max }}",
+        "{% for x in [1, 2] %}{{ loop.cycle('odd', 'even') }}{% if loop.changed(x) %}!{% endif %}\
+         {{ loop.previtem }}{% endfor %}",
         "{% set points = points|int %}{% if points > 100 and loop_no is not defined %}gold{% endif %}",
     ]);
 }
@@ -160,12 +170,16 @@ fn a_field_is_text_and_no_number() {
         ("{% if false %}{% if points > 10 %}{% endif %}{% endif %}", "`points|int`"),
     ]);
     accepts(&[
-        "{% if points|int > 100 %}gold{% endif %}{% if points|int(0) == 3 %}{% endif %}{% if points == '10' %}{% endif %}",
+        "{% if points|int > 100 %}gold{% endif %}{% if points|int(0) == 3 %}{% endif %}{% if points == '10' %}\
+         {% endif %}",
         "{% if 'a' in city %}{% endif %}{% if city in ['Bern', 'Rome'] %}{% endif %}{% if city > 'M' %}{% endif %}",
-        "{% if points|string > bonus|string %}{% endif %}{% if city|length > 3 %}{% endif %}{{ [points, bonus]|map('int')|max }}",
-        "{{ points|int + bonus|int }}{{ first_name|default('') + ' ' + last_name|default('') }}{% if vip == 'true' %}{% endif %}",
+        "{% if points|string > bonus|string %}{% endif %}{% if city|length > 3 %}{% endif %}\
+         {{ [points, bonus]|map('int')|max }}",
+        "{{ points|int + bonus|int }}{{ first_name|default('') + ' ' + last_name|default('') }}\
+         {% if vip == 'true' %}{% endif %}",
         "{% if points == none %}{% endif %}{% if name == name %}{% endif %}{% if date < '2026-01-01' %}{% endif %}",
-        "{{ ['b', city]|sort|join }}{{ [points|int, 3]|sort|join }}{% if loop_x is defined and points is not none %}{% endif %}",
+        "{{ ['b', city]|sort|join }}{{ [points|int, 3]|sort|join }}\
+         {% if loop_x is defined and points is not none %}{% endif %}",
     ]);
 }
 
