@@ -83,7 +83,10 @@ impl From<StoreError> for CommandError {
             }
             StoreError::Conflict => Self::Conflict,
             StoreError::Unavailable(_) => Self::Unavailable(error),
-            StoreError::Database(_) | StoreError::Format(_) | StoreError::Key(_) => Self::Failed(error),
+            StoreError::Database(_)
+            | StoreError::SequenceBehind { .. }
+            | StoreError::Format(_)
+            | StoreError::Key(_) => Self::Failed(error),
         }
     }
 }

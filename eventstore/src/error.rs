@@ -13,6 +13,12 @@ pub enum StoreError {
     /// The database cannot answer now; the same call may succeed later.
     #[error("the database is unavailable: {}", without_values(.0))]
     Unavailable(sqlx::Error),
+    /// The sequence was taken back: see [`crate::lost`].
+    #[error(
+        "the sequence of append_ids stands at {drawn}, and {numbered} is numbered already: what is appended now would never \
+         get a position. See `postledger log check`, and mend it by `postledger log repair`"
+    )]
+    SequenceBehind { drawn: i64, numbered: i64 },
     #[error("database: {}", without_values(.0))]
     Database(sqlx::Error),
     #[error("an event could not be read or written: {0}")]

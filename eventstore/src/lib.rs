@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod keys;
 mod load;
+pub mod lost;
 pub mod memory;
 mod pool;
 mod position;
@@ -30,7 +31,7 @@ pub use feed::{Head, LogEvent};
 pub use guards::campaign_lock;
 pub use idempotency::IdempotencyKey;
 pub use load::{Decided, Loaded, load, load_at, load_many};
-pub use pool::connect;
+pub use pool::{connect, session};
 pub use position::{MalformedToken, PositionToken, Touched};
 pub use store::{Done, ExecuteError, Request, Store};
 

@@ -86,7 +86,8 @@ impl From<sqlx::Error> for ReplayError {
     }
 }
 
-/// Applies dead letters, of the projection called `only` or of all, each stream's in order. A stream is followed again
+/// Applies dead letters, of the projection called `only` or of all, each stream's in its own order (that of positions, but for
+/// what was repaired: [`crate::repair`]). A stream is followed again
 /// once none is left of it; at the first event that fails again it stays parked, and `refused` is told. What was
 /// applied before an error stays applied.
 pub async fn replay(
@@ -220,7 +221,7 @@ impl Stream<'_> {
                  e.payload, e.metadata, e.recorded_at
              FROM dead_letters d JOIN log l ON l.position = d.position JOIN events e ON e.append_id = l.append_id
              WHERE d.projection = $1 AND d.aggregate_type = $2 AND d.aggregate_id = $3
-             ORDER BY d.position LIMIT $4",
+             ORDER BY e.sequence LIMIT $4",
         )
         .bind(self.projection.name())
         .bind(self.aggregate_type)

@@ -164,6 +164,8 @@ impl Member {
             let Some(joined) = self.open.remove(&group) else { continue };
             let key = (group, self.id, joined);
             match changes.opened.get_mut(&key) {
+                // In force at no position: see [`crate::repair`].
+                Some(_) if at <= joined => drop(changes.opened.remove(&key)),
                 Some(left) => *left = Some(at),
                 None => drop(changes.closed.insert(key, at)),
             }
@@ -174,7 +176,22 @@ impl Member {
 
 impl Changes {
     async fn store(self, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !self.closed.is_empty() {
+        // In force at no position: see [`crate::repair`].
+        let (empty, closed): (BTreeMap<Key, i64>, BTreeMap<Key, i64>) =
+            self.closed.into_iter().partition(|((.., joined), left)| left <= joined);
+        if !empty.is_empty() {
+            write_memberships(
+                tx,
+                "DELETE FROM group_members m
+                 USING unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
+                     c (group_id, subscriber_id, joined_position, left_position)
+                 WHERE (m.group_id, m.subscriber_id, m.joined_position)
+                     = (c.group_id, c.subscriber_id, c.joined_position)",
+                empty.into_iter().map(|(key, left)| (key, Some(left))),
+            )
+            .await?;
+        }
+        if !closed.is_empty() {
             write_memberships(
                 tx,
                 "UPDATE group_members m SET left_position = c.left_position
@@ -182,7 +199,7 @@ impl Changes {
                      c (group_id, subscriber_id, joined_position, left_position)
                  WHERE (m.group_id, m.subscriber_id, m.joined_position)
                      = (c.group_id, c.subscriber_id, c.joined_position)",
-                self.closed.into_iter().map(|(key, left)| (key, Some(left))),
+                closed.into_iter().map(|(key, left)| (key, Some(left))),
             )
             .await?;
         }

@@ -1,6 +1,8 @@
 //! Filling a read model anew from the log.
 
+use crate::dead_letters::{self, ReplayError};
 use crate::follower::Follower;
+use crate::repair::park_late;
 use crate::{ConsumeError, Projection, UnknownModel, find};
 use eventstore::{StoreError, feed};
 use sqlx::PgPool;
@@ -30,6 +32,15 @@ pub enum RebuildError {
     Consume(#[from] ConsumeError),
 }
 
+impl From<ReplayError> for RebuildError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Unknown(error) => error.into(),
+            ReplayError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for RebuildError {
     fn from(error: sqlx::Error) -> Self {
         Self::Consume(error.into())
@@ -54,13 +65,16 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     let projection = find(models, name)?;
     let until = feed::head(pool).await?.position;
-    reset(pool, projection.as_ref()).await?;
+    let are_late = reset(pool, projection.as_ref()).await?;
     let mut follower = Follower::start(pool.clone(), projection.clone()).await?;
     let mut batch = Vec::new();
     while !batch.is_empty() || follower.cursor() < until {
         let done = follower.cursor();
         batch = follower.deliver_and_read(batch, until).await?;
         progress(Progress { position: done.min(until), until });
+    }
+    if are_late {
+        dead_letters::replay(pool, models, Some(name), |_| {}).await?;
     }
     progress(Progress { position: until, until });
     let dead_letters = sqlx::query_scalar("SELECT count(*) FROM dead_letters WHERE projection = $1")
@@ -70,8 +84,8 @@ pub async fn rebuild(
     Ok(Rebuilt { until, dead_letters })
 }
 
-/// Forgets what the projection has done, in one transaction.
-async fn reset(pool: &PgPool, projection: &dyn Projection) -> Result<(), sqlx::Error> {
+/// Forgets what the projection has done, in one transaction. True: it has put streams aside that the log is out of order of.
+async fn reset(pool: &PgPool, projection: &dyn Projection) -> Result<bool, sqlx::Error> {
     let mut tx = pool.begin().await?;
     // Deliveries begin by writing checkpoints: none is under way behind this lock, not even one that makes its first
     // row, which no row lock would meet.
@@ -81,5 +95,7 @@ async fn reset(pool: &PgPool, projection: &dyn Projection) -> Result<(), sqlx::E
         sqlx::query(&delete).bind(projection.name()).execute(&mut *tx).await?;
     }
     projection.reset(&mut tx).await?;
-    tx.commit().await
+    let are_late = park_late(&mut tx, projection).await?;
+    tx.commit().await?;
+    Ok(are_late)
 }

@@ -7,6 +7,7 @@ mod demo;
 mod ending;
 mod erase;
 mod import;
+mod log;
 mod media_setup;
 mod metrics;
 mod operate;
@@ -56,6 +57,11 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         command: operate::DeadLetters,
+    },
+    /// The log: whether every committed event has its position.
+    Log {
+        #[command(subcommand)]
+        command: log::Command,
     },
     /// The Kafka that carries events.
     Kafka {
@@ -147,6 +153,7 @@ fn run(cli: Cli, runtime: &Runtime) -> anyhow::Result<()> {
         Command::Import(args) => runtime.block_on(import::run(config()?, args)),
         Command::Erase(args) => runtime.block_on(erase::run(config()?, args)),
         Command::Rebuild(args) => runtime.block_on(operate::rebuild(config()?, args)),
+        Command::Log { command } => runtime.block_on(log::run(config()?, command)),
         Command::Kafka { command: operate::Kafka::Check } => {
             runtime.block_on(operate::check_kafka(config()?))
         }

@@ -6,8 +6,8 @@ use crate::state::App;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use eventstore::feed;
 use eventstore::sending::{self, Stop};
+use eventstore::{feed, lost};
 use projections::Lag;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -18,6 +18,8 @@ use utoipa_axum::routes;
 
 /// A database that takes longer is not ready.
 const CHECK_TIME: Duration = Duration::from_secs(3);
+/// Under an old snapshot (a dump) the notes of all that was numbered since are passed over.
+const COUNT_TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app).add(Access::Public, Kind::Plain, routes!(live)).add(
@@ -37,6 +39,7 @@ struct Live {
 struct Ready {
     #[schema(example = "ready")]
     status: &'static str,
+    log: LogView,
     /// How far each read model is behind the log.
     read_models: Vec<LagView>,
     /// How far the log is in Kafka; null where events do not travel by it, or no relay has ever worked.
@@ -58,6 +61,24 @@ impl From<Stop> for StopView {
     fn from(stop: Stop) -> Self {
         Self { remedy: stop.remedy(), reason: stop.reason, since: stop.since }
     }
+}
+
+/// Whether every committed event gets its position.
+#[derive(Serialize, ToSchema)]
+struct LogView {
+    status: LogStatus,
+    /// Events that would never get one, counted up to 10,000; null where counting took too long.
+    lost_events: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+enum LogStatus {
+    InOrder,
+    /// `postledger log repair` gives them positions.
+    EventsLost,
+    /// The sequence of append_ids was taken back: no event gets a position before `postledger log repair`.
+    SequenceBehind,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -100,8 +121,8 @@ async fn live() -> Json<Live> {
 
 /// Tell whether requests can be served
 ///
-/// The database answers, its schema is the one of this version, and the process was not told to end. How far read models are behind is told and
-/// decides nothing.
+/// The database answers, its schema is the one of this version, and the process was not told to end. How far read models are behind, and
+/// whether events were lost, is told and decides nothing: opting out needs neither.
 #[utoipa::path(get, path = "/health/ready", tag = "system",
     responses((status = 200, description = "They can.", body = Ready)))]
 async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
@@ -116,10 +137,22 @@ async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
         let lags = projections::lag(&app.pool, &projections::all()).await?;
         let read_models = lags.into_iter().map(LagView::from).collect();
         let sending_stopped = sending::stopped_by(&app.pool).await?.map(StopView::from);
-        Ok(Ready { status: "ready", read_models, relay, sending_stopped })
+        let log = log(&app.pool).await?;
+        Ok(Ready { status: "ready", log, read_models, relay, sending_stopped })
     };
     let checked = tokio::time::timeout(CHECK_TIME, check).await;
     checked.map_err(|_| ApiError::Overloaded("the database does not answer in time"))?.map(Json)
+}
+
+async fn log(pool: &PgPool) -> Result<LogView, ApiError> {
+    let order = lost::order(pool).await?;
+    let lost_events = tokio::time::timeout(COUNT_TIME, lost::count(pool)).await.ok().transpose()?;
+    let status = match lost_events {
+        _ if order.is_behind() => LogStatus::SequenceBehind,
+        Some(1..) => LogStatus::EventsLost,
+        Some(_) | None => LogStatus::InOrder,
+    };
+    Ok(LogView { status, lost_events })
 }
 
 async fn relay(pool: &PgPool) -> Result<Option<RelayView>, ApiError> {

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod commands;
+mod crashing;
 mod golden;
 mod guards;
+mod lost;
 mod sequencing;
 mod support;

@@ -44,6 +44,8 @@ pub const CATALOG: &[(&str, Kind, &str)] = &[
     ("postledger_log_position", Gauge, "The last position of the log: its events"),
     ("postledger_sequencer_lag_events", Gauge, "Events without a position, counted up to 10000"),
     ("postledger_sequencer_lag_seconds", Gauge, "Age of the oldest event without a position"),
+    ("postledger_lost_events", Gauge, "Events that would never get a position, counted up to 10000"),
+    ("postledger_sequence_behind", Gauge, "1 where append_ids are drawn that are numbered already"),
     (
         "postledger_projection_lag_events",
         Gauge,

@@ -3,7 +3,7 @@
 
 use super::process::{Observed, seconds};
 use chrono::{DateTime, Utc};
-use eventstore::{StoreError, clock, sending};
+use eventstore::{StoreError, clock, lost, sending};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -74,6 +74,7 @@ impl Sampler {
 
     async fn sample(&self) -> Result<(), StoreError> {
         let now = self.log().await?;
+        self.lost().await?;
         self.read_models(now).await?;
         if self.has_kafka {
             self.relay().await?;
@@ -105,6 +106,13 @@ impl Sampler {
         let lag = head.oldest_seconds.unwrap_or_default().max(0.0);
         metrics::gauge!("postledger_sequencer_lag_seconds").set(lag);
         Ok(head.now)
+    }
+
+    async fn lost(&self) -> Result<(), StoreError> {
+        let order = lost::order(&self.database).await?;
+        metrics::gauge!("postledger_sequence_behind").set(f64::from(u8::from(order.is_behind())));
+        metrics::gauge!("postledger_lost_events").set(lost::count(&self.database).await? as f64);
+        Ok(())
     }
 
     async fn read_models(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
