@@ -251,12 +251,12 @@ fn words(code: &str) -> Vec<Word<'_>> {
     while let Some(c) = code[i..].chars().next() {
         let end = match c {
             '"' | '\'' => string_end(bytes, i, c as u8).map_or(code.len(), |end| end + 1),
-            c if c.is_ascii_alphanumeric() || c == '_' => i + word_len(&bytes[i..]),
+            c if c.is_alphanumeric() || c == '_' => i + word_len(&code[i..]),
             c => i + c.len_utf8(),
         };
         match c {
             '"' | '\'' | '0'..='9' => words.push(Word::Literal(&code[i..end])),
-            c if c.is_ascii_alphabetic() || c == '_' => words.push(Word::Name(&code[i..end])),
+            c if c.is_alphabetic() || c == '_' => words.push(Word::Name(&code[i..end])),
             c if c.is_whitespace() => {}
             c => words.push(Word::Sign(c)),
         }
@@ -265,8 +265,8 @@ fn words(code: &str) -> Vec<Word<'_>> {
     words
 }
 
-fn word_len(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
+fn word_len(code: &str) -> usize {
+    code.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(code.len())
 }
 
 #[cfg(test)]

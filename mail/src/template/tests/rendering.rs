@@ -55,6 +55,24 @@ fn a_reader_who_lacks_everything_gets_the_fallbacks() {
     assert_eq!(rendered.subject, "Hello");
 }
 
+/// As imports name them, by the columns of a file in any script.
+#[test]
+fn fields_have_names_in_every_script() {
+    let names = ["имя", "город", "größe_cm", "住所", "τιμή_2"];
+    let body: String = names.iter().map(|name| format!("{{{{ {name} }}}}|")).collect();
+    let source = TemplateSource {
+        attributes: names.map(str::to_owned).into(),
+        ..html(&format!("<p>{body}{{% if имя == 'Ольга' %}}да{{% endif %}}</p>"))
+    };
+    let pairs =
+        [("имя", "Ольга"), ("город", "Київ"), ("größe_cm", "170"), ("住所", "東京"), ("τιμή_2", "<9>")];
+    assert!(render(&source, "O", &pairs).html.contains("Ольга|Київ|170|東京|&lt;9&gt;|да"));
+    let unknown = errors(&html("{{ имя }}"));
+    assert!(unknown[0].reason.contains("имя"), "{unknown:?}");
+    let declared = TemplateSource { attributes: vec!["Имя".into(), "2имя".into()], ..html("<p>x</p>") };
+    assert_eq!(errors(&declared).len(), 2);
+}
+
 #[test]
 fn names_come_from_attributes_or_from_the_name() {
     let source = html("{{ first_name }}|{{ last_name }}|{{ name }}");
