@@ -134,6 +134,8 @@ pub struct OptOut {
     pub source_address: Option<String>,
     /// Sealed.
     pub user_agent: Option<String>,
+    /// The present address of the person, sealed.
+    pub address: Option<String>,
 }
 
 /// What `list` is narrowed to.
@@ -156,7 +158,10 @@ pub async fn list(
     filter: &Filter,
     slice: Slice,
 ) -> Result<Page<OptOut>, StoreError> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT * FROM opt_outs WHERE position < ");
+    let mut query = QueryBuilder::<Postgres>::new(
+        "SELECT o.*, (SELECT s.address FROM subscribers s WHERE s.id = o.subscriber_id) AS address
+         FROM opt_outs o WHERE position < ",
+    );
     query.push_bind(slice.below());
     if let Some(from) = filter.from {
         query.push(" AND recorded_at >= ").push_bind(from);

@@ -17,18 +17,19 @@ use domain::SubscriberId;
 use domain::access::Scope;
 use domain::consent::Channel;
 use http::HeaderMap;
-use projections::OptOuts;
 use projections::opt_outs::{self, Filter, OptOut, Pages};
+use projections::{OptOuts, Subscribers};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-const MODELS: Models = &[&OptOuts];
-const COLUMNS: [&str; 11] = [
+const MODELS: Models = &[&OptOuts, &Subscribers];
+const COLUMNS: [&str; 12] = [
     "position",
     "time",
     "subscriber_id",
+    "address",
     "scope",
     "groups",
     "channel",
@@ -97,6 +98,9 @@ struct OptOutView {
     position: i64,
     time: DateTime<Utc>,
     subscriber_id: Uuid,
+    /// Empty once the person was erased.
+    #[schema(example = "ana@example.com")]
+    address: String,
     /// `global`, or `groups` and then which.
     #[schema(example = "groups")]
     scope: &'static str,
@@ -126,6 +130,7 @@ impl OptOutView {
             position: row.position,
             time: row.recorded_at,
             subscriber_id: id,
+            address: open("address", row.address)?.unwrap_or_default(),
             scope: if row.groups.is_empty() { "global" } else { "groups" },
             groups: row.groups,
             channel: row.channel,
@@ -144,6 +149,7 @@ impl OptOutView {
             self.position.to_string(),
             self.time.to_rfc3339_opts(SecondsFormat::Micros, true),
             self.subscriber_id.to_string(),
+            self.address,
             self.scope.to_owned(),
             self.groups.iter().map(Uuid::to_string).collect::<Vec<_>>().join(" "),
             self.channel,
@@ -159,7 +165,7 @@ impl OptOutView {
 /// List opt-outs
 ///
 /// As JSON by pages, or all of them as CSV: with `?format=csv` or `Accept: text/csv`. In a CSV, cells that a
-/// spreadsheet would take for a formula begin with an apostrophe.
+/// spreadsheet would take for a formula begin with an apostrophe. It can be imported with `status=opted_out`.
 #[utoipa::path(get, path = "/audit/opt-outs", tag = "audit", params(OptOutParams),
     responses((status = 200, description = "Newest first.", content(
         (List<OptOutView> = "application/json"), (String = "text/csv")))))]

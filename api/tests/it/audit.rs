@@ -33,7 +33,7 @@ async fn opt_outs_are_listed_with_all_that_is_known_of_them(pool: PgPool) {
     let [of_ben, of_ana] = items.as_slice() else { panic!("{items:?}") };
     let expected = json!({
         "position": of_ana["position"], "time": of_ana["time"], "request_id": of_ana["request_id"],
-        "subscriber_id": ana, "scope": "groups", "groups": [a], "channel": "one_click",
+        "subscriber_id": ana, "address": "ana@example.com", "scope": "groups", "groups": [a], "channel": "one_click",
         "campaign_id": Uuid::from_u128(77), "dispatch_id": Uuid::from_u128(78), "actor": "reader",
         "source_address": null, "user_agent": "=Mail/1.0",
     });
@@ -71,8 +71,8 @@ async fn opt_outs_are_a_file_without_formulas(pool: PgPool) {
     assert!(file.header("content-disposition").contains("opt-outs.csv"));
     let lines: Vec<&str> = file.text().lines().collect();
     assert_eq!(lines.len(), 3);
-    assert!(lines[0].starts_with("position,time,subscriber_id,scope,groups,channel,"));
-    assert!(lines[2].contains(&format!(",{ana},groups,{a},one_click,")), "{}", lines[2]);
+    assert!(lines[0].starts_with("position,time,subscriber_id,address,scope,groups,channel,"));
+    assert!(lines[2].contains(&format!(",{ana},ana@example.com,groups,{a},one_click,")), "{}", lines[2]);
     assert!(lines[2].ends_with(",'=Mail/1.0"), "{}", lines[2]);
     let some = app.get("/audit/opt-outs?format=csv&channel=preference_page").send().await.ok(200);
     assert_eq!(some.text().lines().count(), 2);
