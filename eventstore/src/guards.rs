@@ -115,8 +115,14 @@ async fn set_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<(), StoreErr
     }
 }
 
-/// An address that somebody left can be taken again by the same person; one whose person was erased by who proved that it is
-/// theirs, and by nobody else.
+/// Of an address that somebody left: they never opted out, so whoever has it now can be added. Most such addresses were
+/// never theirs, but typed by mistake.
+pub const LEFT_WITHOUT_OPT_OUT: &str = "gates.is_left AND NOT EXISTS (
+    SELECT FROM events e WHERE e.aggregate_type = 'subscriber' AND e.aggregate_id = gates.subscriber_id::text
+        AND e.event_type = 'SubscriberOptedOut')";
+
+/// An address that somebody left can be taken again by the same person, and by others where that person never opted out.
+/// Who proved that it is theirs gets it in any case, also where its person was erased.
 async fn claim_gates(
     tx: &mut PgConnection,
     gates: &[Gate],
@@ -125,26 +131,28 @@ async fn claim_gates(
     if gates.is_empty() {
         return Ok(HashSet::new());
     }
-    let won: Vec<Vec<u8>> = sqlx::query_scalar(
+    let claim = format!(
         "INSERT INTO gates (address_hash, hash_key_id, subscriber_id, suppressed, groups)
          SELECT * FROM unnest($1::bytea[], $2::text[], $3::uuid[], $4::bool[], $5::jsonb[])
          ON CONFLICT (address_hash) DO UPDATE
              SET subscriber_id = excluded.subscriber_id, hash_key_id = excluded.hash_key_id,
                  suppressed = excluded.suppressed, groups = excluded.groups, is_left = false
              WHERE gates.subscriber_id = excluded.subscriber_id AND gates.is_left
-                OR gates.address_hash = ANY($6) AND EXISTS (
+                OR {LEFT_WITHOUT_OPT_OUT}
+                OR gates.address_hash = ANY($6) AND (gates.is_left OR EXISTS (
                     SELECT FROM subject_keys k
-                    WHERE k.subject_id = gates.subscriber_id AND k.destroyed_at IS NOT NULL)
-         RETURNING address_hash",
-    )
-    .bind(gates.iter().map(|gate| gate.address.0.as_slice()).collect::<Vec<_>>())
-    .bind(gates.iter().map(|gate| gate.hash_key_id.as_str()).collect::<Vec<_>>())
-    .bind(gates.iter().map(|gate| gate.subscriber).collect::<Vec<_>>())
-    .bind(gates.iter().map(|gate| gate.suppressed).collect::<Vec<_>>())
-    .bind(gates.iter().map(groups_json).collect::<Vec<_>>())
-    .bind(reclaimed.iter().map(|hash| hash.0.as_slice()).collect::<Vec<_>>())
-    .fetch_all(tx)
-    .await?;
+                    WHERE k.subject_id = gates.subscriber_id AND k.destroyed_at IS NOT NULL))
+         RETURNING address_hash"
+    );
+    let won: Vec<Vec<u8>> = sqlx::query_scalar(&claim)
+        .bind(gates.iter().map(|gate| gate.address.0.as_slice()).collect::<Vec<_>>())
+        .bind(gates.iter().map(|gate| gate.hash_key_id.as_str()).collect::<Vec<_>>())
+        .bind(gates.iter().map(|gate| gate.subscriber).collect::<Vec<_>>())
+        .bind(gates.iter().map(|gate| gate.suppressed).collect::<Vec<_>>())
+        .bind(gates.iter().map(groups_json).collect::<Vec<_>>())
+        .bind(reclaimed.iter().map(|hash| hash.0.as_slice()).collect::<Vec<_>>())
+        .fetch_all(tx)
+        .await?;
     let won: HashSet<&[u8]> = won.iter().map(Vec::as_slice).collect();
     Ok(gates.iter().map(|gate| gate.address).filter(|hash| !won.contains(hash.0.as_slice())).collect())
 }

@@ -28,7 +28,7 @@ pub use append::{Append, Appended, append};
 pub use codec::{Metadata, canonical, decode, encode};
 pub use error::StoreError;
 pub use feed::{Head, LogEvent};
-pub use guards::campaign_lock;
+pub use guards::{LEFT_WITHOUT_OPT_OUT, campaign_lock};
 pub use idempotency::IdempotencyKey;
 pub use load::{Decided, Loaded, load, load_at, load_many};
 pub use pool::{connect, session};

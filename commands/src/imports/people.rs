@@ -8,14 +8,15 @@ use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{AddressHash, SubscriberId};
 use eventstore::keys::MasterKey;
 use eventstore::sealing::{self, SubjectKeys};
-use eventstore::{Decided, Loaded, ids, load_many};
+use eventstore::{Decided, LEFT_WITHOUT_OPT_OUT, Loaded, ids, load_many};
 use sqlx::PgConnection;
 use std::collections::HashMap;
 
 /// Whoever has, or had, an address.
 pub(super) enum Known {
     Person(Box<Person>),
-    /// The address was left for another, or its person was erased: nobody may be written to there any more.
+    /// The address was left for another by somebody who opted out, or its person was erased: nobody may be written to
+    /// there, unless they opt in themselves.
     Closed,
 }
 
@@ -36,9 +37,8 @@ pub(super) enum Gates {
     Lock,
 }
 
-const READ_GATES: &str = "SELECT address_hash, subscriber_id FROM gates WHERE address_hash = ANY($1)";
-const LOCK_GATES: &str = "SELECT address_hash, subscriber_id FROM gates WHERE address_hash = ANY($1)
-     ORDER BY address_hash FOR NO KEY UPDATE";
+const LOCK_GATES: &str =
+    "SELECT FROM gates WHERE address_hash = ANY($1) ORDER BY address_hash FOR NO KEY UPDATE";
 
 pub(super) struct People {
     by_address: HashMap<AddressHash, Known>,
@@ -52,13 +52,16 @@ impl People {
         rows: &[Row],
         gates: Gates,
     ) -> Result<Self, CommandError> {
-        let gates: Vec<([u8; 32], SubscriberId)> = sqlx::query_as(match gates {
-            Gates::Read => READ_GATES,
-            Gates::Lock => LOCK_GATES,
-        })
-        .bind(rows.iter().map(|row| row.hash.0.as_slice()).collect::<Vec<_>>())
-        .fetch_all(&mut *tx)
-        .await?;
+        let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
+        if gates == Gates::Lock {
+            sqlx::query(LOCK_GATES).bind(&hashes).execute(&mut *tx).await?;
+        }
+        // Whoever left an address and never opted out is nobody there.
+        let read = format!(
+            "SELECT address_hash, subscriber_id FROM gates WHERE address_hash = ANY($1) AND NOT ({LEFT_WITHOUT_OPT_OUT})"
+        );
+        let gates: Vec<([u8; 32], SubscriberId)> =
+            sqlx::query_as(&read).bind(&hashes).fetch_all(&mut *tx).await?;
         if gates.is_empty() {
             return Ok(Self { by_address: HashMap::new(), keys: SubjectKeys::new() });
         }

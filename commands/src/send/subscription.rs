@@ -32,8 +32,9 @@ struct Owner {
 enum Person {
     Known(Box<Loaded<Subscriber>>),
     New,
-    /// Nothing is recorded before they confirm: what keeps an erased address suppressed must not end by a stranger's word.
-    Erased,
+    /// Whoever had the address was erased, or has another one now. Nothing is recorded before they confirm: what keeps the
+    /// address suppressed must not end by a stranger's word.
+    Gone,
 }
 
 impl Commands {
@@ -87,7 +88,7 @@ impl Commands {
         let (loaded, keys) = match person {
             Person::Known(loaded) => (*loaded, sealing::fetch(&mut *tx, &self.store.master, &[id]).await?),
             Person::New => (Loaded::default(), sealing::create(&mut *tx, &self.store.master, &[id]).await?),
-            Person::Erased => return Ok(()),
+            Person::Gone => return Ok(()),
         };
         let request = SubscriberCommand::RequestSubscription(Box::new(request));
         let decided = Decided::<Subscriber>::decide(id, loaded, request).await?;
@@ -132,8 +133,9 @@ async fn find_person(
         None => return Ok(Ok((ids::new_id(), Person::New))),
         // What was asked before it ends with it.
         Some(Owner { erased_since: true, .. }) => return Ok(Err("erased")),
-        Some(Owner { is_erased: true, .. }) => return Ok(Ok((ids::new_id(), Person::Erased))),
-        Some(Owner { is_left: true, .. }) => return Ok(Err("address_left")),
+        Some(Owner { is_erased: true, .. } | Owner { is_left: true, .. }) => {
+            return Ok(Ok((ids::new_id(), Person::Gone)));
+        }
         // An opt-out takes back what was asked before it, and whoever wants it all the same asks once more.
         Some(Owner { opted_out_since: true, .. }) => return Ok(Err("opted_out")),
         Some(Owner { subscriber_id, .. }) => subscriber_id,

@@ -85,6 +85,34 @@ async fn who_was_erased_comes_back_as_somebody_new(pool: PgPool) {
     app.post("/subscribers").json(new).send().await.problem(409);
 }
 
+/// The staff typed a stranger's address and mended it: the stranger is shut out of nothing.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_address_that_was_left_is_its_owners(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let group = app.group("Tea letter").await;
+    let move_away = async |reader: Uuid, email: &str| {
+        app.patch(&format!("/subscribers/{reader}")).json(json!({ "email": email })).send().await.ok(200);
+    };
+    let new = json!({ "email": ANA, "groups": [group], "consent": { "source": "staff" } });
+    let typed = app.subscriber(ANA, &[group]).await;
+    move_away(typed, "ana@example.org").await;
+    let added = app.post("/subscribers").json(new.clone()).send().await.id("subscriber_id");
+    assert_eq!(reader(&app, ANA).await, (added, "active".into(), vec!["Tea letter".into()]));
+    assert_eq!(reader(&app, "ana@example.org").await.0, typed);
+    // Of who opted out the address stays closed, but for whoever proves that it is theirs.
+    opt_out(&app, added, Scope::Global, Channel::OneClick).await;
+    move_away(added, "ana@example.net").await;
+    app.post("/subscribers").json(new.clone()).send().await.problem(409);
+    let link = link(&app, ANA, &[group]).await;
+    app.post("/subscribers").json(new.clone()).send().await.problem(409);
+    press(&app, &link).await.ok(303);
+    let (owner, status, groups) = reader(&app, ANA).await;
+    assert!(owner != typed && owner != added);
+    assert_eq!((status.as_str(), groups), ("active", vec!["Tea letter".to_owned()]));
+    assert_eq!(reader(&app, "ana@example.net").await.1, "opted_out");
+    app.post("/subscribers").json(new).send().await.problem(409);
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn who_comes_back_may_press_twice(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;

@@ -50,16 +50,36 @@ async fn an_opt_out_of_one_group_does_not_keep_from_another(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
-async fn an_address_that_was_left_stays_closed(pool: PgPool) {
+async fn an_address_that_was_left_by_who_opted_out_stays_closed(pool: PgPool) {
     let commands = commands(&pool);
-    let group = group(&commands).await;
+    let (group, other) = (group(&commands).await, group(&commands).await);
     let ana = imported_ana(&commands, Some(group)).await;
+    opt_out(&commands, ana, Scope::Groups(vec![other])).await;
     let patch = SubscriberPatch { email: Some("new@example.com".into()), ..SubscriberPatch::default() };
     commands.change_subscriber(&context(), ana, patch).await.unwrap();
     let both = "email\nana@example.com\nnew@example.com\n";
     assert_eq!(completed(&import(&commands, active(Some(group)), both).await), [0, 0, 1, 1, 0]);
     assert_eq!(completed(&import(&commands, opted_out(), ANA).await), [0, 0, 1, 0, 0]);
     assert!(subscriber(&commands, ana).await.is_subscribed(group));
+}
+
+/// Most such addresses were typed by mistake: whoever really has one can be imported and added.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_address_that_was_left_without_an_opt_out_is_its_owners(pool: PgPool) {
+    let commands = commands(&pool);
+    let group = group(&commands).await;
+    let ana = imported_ana(&commands, Some(group)).await;
+    let patch = SubscriberPatch { email: Some("new@example.com".into()), ..SubscriberPatch::default() };
+    commands.change_subscriber(&context(), ana, patch).await.unwrap();
+    let both = "email\nana@example.com\nnew@example.com\n";
+    assert_eq!(completed(&import(&commands, active(Some(group)), both).await), [1, 0, 1, 0, 0]);
+    let owner = person(&commands, "ana@example.com").await;
+    assert!(owner.id != ana && owner.state.is_subscribed(group));
+    opt_out(&commands, owner.id, Scope::Global).await;
+    assert!(subscriber(&commands, ana).await.is_subscribed(group), "each is somebody of their own");
+    let back = SubscriberPatch { email: Some("ana@example.com".into()), ..SubscriberPatch::default() };
+    assert!(commands.change_subscriber(&context(), ana, back).await.is_err(), "it is somebody else's now");
+    assert_eq!(completed(&import(&commands, active(Some(group)), ANA).await), [0, 0, 0, 1, 0]);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
