@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
 /// Seconds after which what is overloaded is worth another try.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER_FULL: HeaderValue = HeaderValue::from_static("60");
 
 #[derive(Debug)]
 pub(crate) enum ApiError {
@@ -47,6 +48,8 @@ pub(crate) enum ApiError {
     TimedOut,
     TooMany(Exceeded),
     Overloaded(&'static str),
+    /// There is no room for more until something ends that takes minutes.
+    Full(&'static str),
     Internal,
 }
 
@@ -76,7 +79,7 @@ impl ApiError {
             Self::Invalid(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::TimedOut | Self::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut | Self::Overloaded(_) | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -105,6 +108,7 @@ impl ApiError {
             Self::TimedOut => ("timed-out", "It took too long"),
             Self::TooMany(_) => ("too-many-requests", "Too many requests"),
             Self::Overloaded(_) => ("overloaded", "Not available now"),
+            Self::Full(_) => ("full", "There is no room now"),
             Self::Internal => ("internal", "Something went wrong"),
         }
     }
@@ -117,7 +121,8 @@ impl ApiError {
             Self::Unauthorized(reason)
             | Self::Conflict(reason)
             | Self::UnsupportedMediaType(reason)
-            | Self::Overloaded(reason) => (*reason).to_owned(),
+            | Self::Overloaded(reason)
+            | Self::Full(reason) => (*reason).to_owned(),
             Self::RefreshRaced => "use the tokens that it got: nothing was revoked".to_owned(),
             Self::NotFound(what) => format!("the {what} is not known"),
             Self::MethodNotAllowed => "see the header Allow".to_owned(),
@@ -146,6 +151,7 @@ impl ApiError {
             }
             Self::TooMany(exceeded) => Some((header::RETRY_AFTER, exceeded.retry_after_seconds.into())),
             Self::TimedOut | Self::Overloaded(_) => Some((header::RETRY_AFTER, RETRY_AFTER)),
+            Self::Full(_) => Some((header::RETRY_AFTER, RETRY_AFTER_FULL)),
             _ => None,
         }
     }
@@ -273,6 +279,7 @@ impl From<CommandError> for ApiError {
             CommandError::Unauthorized(reason) => Self::Unauthorized(reason),
             CommandError::RefreshRaced => Self::RefreshRaced,
             CommandError::Busy(reason) => Self::Overloaded(reason),
+            CommandError::Full(reason) => Self::Full(reason),
             CommandError::TooMany => Self::TooMany(Exceeded::LATELY),
             CommandError::Stale => Self::Stale,
             CommandError::KeyReused => Self::KeyReused,

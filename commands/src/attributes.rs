@@ -34,6 +34,17 @@ pub fn snake_case(name: &str) -> Option<String> {
     (starts_well && snake.len() <= NAME_MAX_BYTES).then(|| snake.to_owned())
 }
 
+/// Names that templates use for something else: built-in fields, functions, and words of the language.
+const RESERVED: &str = "email name unsubscribe_url preferences_url campaign group postal_address media \
+     preheader_of_this_mail range dict namespace loop self super caller true false none and or not in is if elif else \
+     endif for endfor recursive set endset block endblock macro endmacro call endcall filter endfilter raw endraw with \
+     endwith import from include extends autoescape endautoescape as do";
+
+/// Whether a column cannot be a merge field under this name.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.split(' ').any(|reserved| reserved == name)
+}
+
 /// Normalised names, bounded values; empty values are left out.
 pub fn check(attributes: &Attributes) -> Result<Attributes, CommandError> {
     if attributes.len() > COUNT_MAX {

@@ -28,6 +28,9 @@ pub enum CommandError {
     /// More at once than is worked on.
     #[error("{0}")]
     Busy(&'static str),
+    /// There is no room for more until something ends that takes minutes.
+    #[error("{0}")]
+    Full(&'static str),
     /// Too often in a time; what is too often now is not in an hour.
     #[error("too often lately")]
     TooMany,

@@ -84,6 +84,7 @@ pub struct Commands {
     refusals: Arc<accounts::Refusals>,
     /// Whom test mails may go to besides users.
     pub test_recipients: Arc<TestRecipients>,
+    import_quota: imports::Quota,
 }
 
 impl Commands {
@@ -97,7 +98,12 @@ impl Commands {
             passwords: Arc::default(),
             refusals: Arc::default(),
             test_recipients: Arc::default(),
+            import_quota: imports::Quota::default(),
         }
+    }
+
+    pub fn with_import_quota(self, import_quota: imports::Quota) -> Self {
+        Self { import_quota, ..self }
     }
 
     /// For what a reader has to see before they can opt out.

@@ -90,6 +90,8 @@ pub struct Api {
     pub listen: SocketAddr,
     pub public_url: String,
     pub import_max_bytes: u64,
+    pub import_spool_max_bytes: u64,
+    pub imports_open_max: u32,
     pub insecure_http: bool,
     pub trusted_proxies: Vec<IpNet>,
     pub allowed_origins: Vec<api::Origin>,

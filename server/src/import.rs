@@ -3,15 +3,18 @@
 use crate::config::Config;
 use crate::operate::progress_bar;
 use anyhow::{Context, bail};
-use commands::imports::{ImportRequest, ImportStatus, ImportedStatus};
+use commands::imports::{DateOrder, ImportRequest, ImportStatus, ImportedStatus, MEANINGS, Meaning};
 use commands::{Commands, Context as By};
 use domain::{GroupId, ImportId};
-use futures::StreamExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
+use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+mod table;
 
 const POLL: Duration = Duration::from_millis(250);
 const READ_BYTES: usize = 256 * 1024;
@@ -21,18 +24,45 @@ pub struct ImportArgs {
     /// A CSV with a header row, as list tools export it.
     file: PathBuf,
     /// The group's name, or its id. A new name makes a group.
-    #[arg(long, value_name = "NAME")]
-    group: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "dry_run")]
+    group: Option<String>,
     /// The file lists people who opted out: nobody in it is written to any more.
     #[arg(long)]
     opted_out: bool,
     /// Where these people gave their consent, for the record.
     #[arg(long, default_value = "import")]
     consent_source: String,
+    /// Show how the file is understood, and import nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// What a column means, such as "E-mail 1 - Value=email" or "Segment=ignore". May be repeated.
+    #[arg(long = "column", value_name = "NAME=MEANING", value_parser = column)]
+    columns: Vec<(String, Meaning)>,
+    /// Of dates such as 05/12/2023: dmy or mdy.
+    #[arg(long, value_name = "ORDER", value_parser = date_order)]
+    date_order: Option<DateOrder>,
+    /// What is not UTF-8 is read as Windows-1252.
+    #[arg(long)]
+    windows_1252: bool,
+}
+
+fn column(written: &str) -> Result<(String, Meaning), String> {
+    let words = || MEANINGS.map(|(word, _)| word).join(", ");
+    let (name, word) = written.rsplit_once('=').ok_or("a column is NAME=MEANING")?;
+    let meaning = Meaning::parse(word).ok_or_else(|| format!("a meaning is one of {}", words()))?;
+    Ok((name.to_owned(), meaning))
+}
+
+fn date_order(word: &str) -> Result<DateOrder, String> {
+    DateOrder::parse(word).ok_or_else(|| "an order is dmy or mdy".to_owned())
 }
 
 pub async fn run(config: Config, args: ImportArgs) -> anyhow::Result<()> {
     let commands = crate::serve::commands(&config).await?;
+    if args.dry_run {
+        let dry = commands.try_import(request(&args, None), body(&args).await?).await.map_err(explained)?;
+        return table::show(&dry);
+    }
     let stop = CancellationToken::new();
     let import = start(&commands, &args).await?;
     let working = tokio::spawn(work(commands.clone(), stop.clone()));
@@ -43,19 +73,29 @@ pub async fn run(config: Config, args: ImportArgs) -> anyhow::Result<()> {
 }
 
 async fn start(commands: &Commands, args: &ImportArgs) -> anyhow::Result<ImportId> {
-    let file = tokio::fs::File::open(&args.file).await;
+    let body = body(args).await?;
+    let group = group(commands, args.group.as_deref().context("--group is needed")?).await?;
+    let done = commands.start_import(&by(), request(args, Some(group)), body).await.map_err(explained)?;
+    let id = done.answer["import_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    id.context("the import has no id")
+}
+
+async fn body(args: &ImportArgs) -> anyhow::Result<Pin<Box<ReaderStream<File>>>> {
+    let file = File::open(&args.file).await;
     let file = file.with_context(|| format!("{} can't be read", args.file.display()))?;
-    let group = group(commands, &args.group).await?;
-    let request = ImportRequest {
-        group: Some(group),
+    Ok(Box::pin(ReaderStream::with_capacity(file, READ_BYTES)))
+}
+
+fn request(args: &ImportArgs, group: Option<GroupId>) -> ImportRequest {
+    ImportRequest {
+        group,
         status: if args.opted_out { ImportedStatus::OptedOut } else { ImportedStatus::Active },
         consent_source: Some(args.consent_source.clone()),
         name: file_name(&args.file),
-    };
-    let body = ReaderStream::with_capacity(file, READ_BYTES).boxed();
-    let done = commands.start_import(&by(), request, body).await.map_err(explained)?;
-    let id = done.answer["import_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
-    id.context("the import has no id")
+        columns: args.columns.iter().cloned().collect(),
+        date_order: args.date_order,
+        windows_1252: args.windows_1252,
+    }
 }
 
 fn by() -> By {

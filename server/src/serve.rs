@@ -5,6 +5,7 @@ use crate::ending::{Ends, Running};
 use crate::metrics::{self, Metrics, Observed};
 use anyhow::Context;
 use clap::ValueEnum;
+use commands::imports::Quota;
 use commands::{Commands, MailerNames};
 use eventstore::Store;
 use eventstore::sequencer::Sequencer;
@@ -89,7 +90,11 @@ pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
     let store = Store::new(pool(database, database.max_connections).await?, master);
     let opt_outs = pool(database, database.opt_out_connections).await?;
     let mailers = MailerNames { all: config.mailer_names(), default: config.send.mailer.clone() };
-    let mut commands = Commands::new(store, opt_outs, config.timing(), mailers);
+    let quota = Quota {
+        spool_max_bytes: config.api.import_spool_max_bytes.try_into().unwrap_or(i64::MAX),
+        open_max: config.api.imports_open_max.into(),
+    };
+    let mut commands = Commands::new(store, opt_outs, config.timing(), mailers).with_import_quota(quota);
     commands.test_recipients = Arc::new(config.test_recipients()?);
     Ok(commands)
 }

@@ -16,10 +16,14 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use commands::imports::{ImportRequest, ImportStatus, ImportedStatus, RejectedRow};
+use commands::imports::{
+    ColumnMapping, DateOrder, DryRun, ImportRequest, ImportStatus, ImportedStatus, MEANINGS, Meaning,
+    ReadColumn, RejectedRow, SampleRow, Understood, Warning,
+};
 use domain::ImportId;
 use domain::access::Scope;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -52,6 +56,20 @@ struct ImportParams {
     consent_source: Option<String>,
     /// A label for the import, such as the file's name.
     name: Option<String>,
+    /// `true`: tells how the file is understood, and imports nothing. The whole file is read.
+    #[param(value_type = Option<bool>)]
+    dry_run: Option<String>,
+    /// What columns mean, as a JSON object of their names: `email`, `name`, `first_name`, `last_name`, `consent_date`,
+    /// `confirmation_date`, `consent_ip`, `confirmation_ip`, `subscribed`, `not_subscribed`, `status`, `opt_out_date`,
+    /// `attribute` or `ignore`. Columns that it does not name are understood by their names.
+    #[param(example = "{\"E-mail 1 - Value\": \"email\", \"Segment\": \"ignore\"}")]
+    columns: Option<String>,
+    /// Of dates such as 05/12/2023: `dmy` or `mdy`. Needed where the file does not tell.
+    #[param(example = "dmy")]
+    date_order: Option<String>,
+    /// `utf-8`, or `windows-1252` for what is not UTF-8. UTF-16 is known by its first bytes.
+    #[param(example = "utf-8")]
+    encoding: Option<String>,
 }
 
 impl ImportParams {
@@ -68,7 +86,121 @@ impl ImportParams {
         let (consent_source, name) =
             (label("consent_source", &self.consent_source), label("name", &self.name));
         fields.check()?;
-        Ok(ImportRequest { group, status, consent_source, name })
+        let columns = given(&self.columns).map(mapping).transpose()?.unwrap_or_default();
+        let date_order = word("date_order", &self.date_order, &["dmy", "mdy"])?.and_then(DateOrder::parse);
+        let windows_1252 =
+            word("encoding", &self.encoding, &["utf-8", "windows-1252"])? == Some("windows-1252");
+        Ok(ImportRequest { group, status, consent_source, name, columns, date_order, windows_1252 })
+    }
+}
+
+fn mapping(columns: &str) -> Result<ColumnMapping, ApiError> {
+    let words = MEANINGS.map(|(word, _)| word).join(", ");
+    let bad = || {
+        ApiError::invalid("columns", format!("is a JSON object of columns' names, each with one of {words}"))
+    };
+    let columns: BTreeMap<String, String> = serde_json::from_str(columns).map_err(|_| bad())?;
+    let given = |(name, word): (String, String)| Some((name, Meaning::parse(&word)?));
+    columns.into_iter().map(given).collect::<Option<ColumnMapping>>().ok_or_else(bad)
+}
+
+/// How a file is understood.
+#[derive(Serialize, ToSchema)]
+struct DryRunView {
+    columns: Vec<ColumnView>,
+    /// The first rows, five at the most.
+    sample: Vec<SampleView>,
+    warnings: Vec<WarningView>,
+    rows: i64,
+    /// What it was read as: `utf-8`, `utf-16` or `windows-1252`.
+    #[schema(example = "utf-8")]
+    encoding: &'static str,
+    /// False: the import would be refused for the warnings with the code `stops`.
+    can_be_imported: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ColumnView {
+    #[schema(example = "Email Address")]
+    name: String,
+    /// A word of the parameter `columns`, or `recipient_state` or `not_understood`.
+    #[schema(example = "email")]
+    meaning: &'static str,
+    /// The merge field that its values become.
+    key: Option<String>,
+    /// `dmy` or `mdy`, where its dates depend on it.
+    date_order: Option<&'static str>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SampleView {
+    line: i64,
+    /// In the order of the columns.
+    cells: Vec<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct WarningView {
+    /// `note`, `not_subscribed`, `date_unreadable`, `date_in_future`, `dates_cut` or `stops`
+    #[schema(example = "date_unreadable")]
+    code: &'static str,
+    column: Option<String>,
+    /// The header is line 1.
+    line: Option<i64>,
+    text: String,
+}
+
+impl From<ReadColumn> for ColumnView {
+    fn from(column: ReadColumn) -> Self {
+        let ReadColumn { name, meaning, key, date_order } = column;
+        Self { name, meaning: meaning.as_str(), key, date_order: date_order.map(DateOrder::as_str) }
+    }
+}
+
+impl From<SampleRow> for SampleView {
+    fn from(SampleRow { line, cells }: SampleRow) -> Self {
+        Self { line, cells }
+    }
+}
+
+impl From<Warning> for WarningView {
+    fn from(Warning { code, column, line, text }: Warning) -> Self {
+        Self { code: code.as_str(), column, line, text }
+    }
+}
+
+fn views<T, V: From<T>>(items: Vec<T>) -> Vec<V> {
+    items.into_iter().map(V::from).collect()
+}
+
+impl From<DryRun> for DryRunView {
+    fn from(dry: DryRun) -> Self {
+        Self {
+            columns: views(dry.columns),
+            sample: views(dry.sample),
+            warnings: views(dry.warnings),
+            rows: dry.rows,
+            encoding: dry.encoding,
+            can_be_imported: dry.can_be_imported,
+        }
+    }
+}
+
+/// An import, and how its file was understood when it was uploaded.
+#[derive(Serialize, ToSchema)]
+struct ImportDetail {
+    #[serde(flatten)]
+    import: ImportView,
+    columns: Vec<ColumnView>,
+    /// Dates that are not recorded are here, each with its line.
+    warnings: Vec<WarningView>,
+}
+
+impl ImportDetail {
+    async fn of(app: &App, id: ImportId) -> Result<Self, ApiError> {
+        let import = app.commands.import(id).await?.into();
+        let Understood { columns, warnings } = app.commands.import_understood(id).await?;
+        Ok(Self { import, columns: views(columns), warnings: views(warnings) })
     }
 }
 
@@ -137,19 +269,31 @@ impl From<ImportStatus> for ImportView {
 ///
 /// From a CSV file with a header row; the usual exports' column names are understood. The file is kept before this
 /// is answered, and worked through afterwards. Whoever opted out stays opted out.
+///
+/// A column or a word about consent that is not understood refuses the whole file: nobody becomes active by a guess. Try it by
+/// `dry_run=true`, and say what it means by `columns`. Of a list with `status=opted_out` every address is taken that can
+/// be read, however broken its row is; `rejected` counts rows without one.
 #[utoipa::path(post, path = "/subscribers/import", tag = "imports", params(ImportParams),
     request_body(content = String, content_type = "text/csv", example = "Email Address,First Name\nana@example.com,Ana\n"),
-    responses((status = 202, description = "It is kept, and will be worked through.", body = ImportStarted)))]
+    responses(
+        (status = 200, description = "Of a dry run: how the file is understood.", body = DryRunView),
+        (status = 202, description = "It is kept, and will be worked through.", body = ImportStarted)))]
 async fn start(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     if media_type(request.headers()) != "text/csv" {
         return Err(ApiError::UnsupportedMediaType("send text/csv"));
     }
     let (mut parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    let wanted = Params::<ImportParams>::from_request_parts(&mut parts, &app).await?.0.check()?;
+    let params = Params::<ImportParams>::from_request_parts(&mut parts, &app).await?.0;
+    let is_dry = word("dry_run", &params.dry_run, &["true", "false"])? == Some("true");
+    let wanted = params.check()?;
     // The body's own mac is taken as it streams by.
     let context = context::of(&app, &parts, &[query.as_bytes()])?;
     let (body, verdict) = upload::stream(&app, &parts.headers, body)?;
+    if is_dry {
+        let dry = app.commands.try_import(wanted, body).await.map_err(|error| verdict.over(error.into()))?;
+        return Ok(Json(DryRunView::from(dry)).into_response());
+    }
     let done = app
         .commands
         .start_import(&context, wanted, body)
@@ -178,14 +322,14 @@ async fn list(
 
 /// Show an import
 #[utoipa::path(get, path = "/imports/{id}", tag = "imports", params(("id" = Uuid, Path)),
-    responses((status = 200, description = "As far as it got.", body = ImportView)))]
+    responses((status = 200, description = "As far as it got.", body = ImportDetail)))]
 async fn get(
     State(app): State<App>,
     Ids(id): Ids<ImportId>,
     position: Position,
-) -> Result<Json<ImportView>, ApiError> {
+) -> Result<Json<ImportDetail>, ApiError> {
     position.wait(&app, &[]).await?;
-    Ok(Json(app.commands.import(id).await?.into()))
+    Ok(Json(ImportDetail::of(&app, id).await?))
 }
 
 /// Cancel an import

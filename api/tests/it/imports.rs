@@ -39,7 +39,15 @@ async fn a_file_is_imported_and_what_was_rejected_can_be_read(pool: PgPool) {
     let counts = ["rows", "created", "updated", "unchanged", "kept_opted_out", "rejected"];
     let counts: Vec<i64> = counts.iter().map(|name| done[name].as_i64().unwrap()).collect();
     assert_eq!((done["status"].as_str(), counts), (Some("completed"), vec![5, 2, 0, 1, 0, 2]));
-    assert_eq!(app.get("/imports").send().await.ok(200).json()["items"], json!([done]));
+    assert_eq!(
+        done["columns"][1],
+        json!({"name": "First Name", "meaning": "first_name", "key": "first_name", "date_order": null})
+    );
+    let listed = app.get("/imports").send().await.ok(200).json();
+    assert_eq!(
+        (&listed["items"][0]["import_id"], &listed["items"][0]["rows"]),
+        (&done["import_id"], &done["rows"])
+    );
 
     let rejected = app.get(&format!("{path}/rejected.csv")).send().await.ok(200);
     assert_eq!(rejected.header("content-type"), "text/csv; charset=utf-8");
@@ -103,6 +111,88 @@ async fn uploads_are_bounded_in_size_and_patience(pool: PgPool) {
     });
     import(&app, "", Body::from_stream(slow)).await.ok(202);
     assert_eq!(app.get("/imports").send().await.json()["items"].as_array().unwrap().len(), 1);
+}
+
+/// A mapping as a query says it.
+fn query(mapping: &Value) -> String {
+    let written: String = mapping.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    format!("?columns={written}")
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_dry_run_shows_what_columns_mean_and_a_mapping_changes_it(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let csv = "Kontakt;Group;Seit\r\nana@example.com;Choir;05/12/2023\r\nben@example.com;;soon\r\n";
+    let mapping = json!({"Kontakt": "email", "Seit": "consent_date"});
+    let dry = import(&app, &format!("{}&dry_run=true", query(&mapping)), csv).await.ok(200).json();
+    assert_eq!(
+        dry["columns"],
+        json!([
+            {"name": "Kontakt", "meaning": "email", "key": null, "date_order": null},
+            {"name": "Group", "meaning": "attribute", "key": "group_2", "date_order": null},
+            {"name": "Seit", "meaning": "consent_date", "key": "seit", "date_order": null},
+        ])
+    );
+    assert_eq!(dry["sample"][0], json!({"line": 2, "cells": ["ana@example.com", "Choir", "05/12/2023"]}));
+    assert_eq!((&dry["rows"], &dry["can_be_imported"]), (&json!(2), &json!(false)));
+    assert_eq!(app.get("/imports").send().await.json()["items"], json!([]), "nothing is kept");
+
+    import(&app, &query(&mapping), csv).await.invalid(&["date_order"]);
+    let started = import(&app, &format!("{}&date_order=mdy", query(&mapping)), csv).await.ok(202);
+    let shown = app.get(&format!("/imports/{}", started.id("import_id"))).send().await.ok(200).json();
+    assert_eq!(shown["columns"][2]["date_order"], "mdy");
+    let unread =
+        shown["warnings"].as_array().unwrap().iter().find(|warning| warning["code"] == "date_unreadable");
+    assert_eq!((&unread.unwrap()["line"], &unread.unwrap()["column"]), (&json!(3), &json!("Seit")));
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_mapping_is_checked_by_its_words_and_names(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    for mapping in
+        [json!({"Email Address": "address"}), json!({"Phone": "ignore"}), json!(["email"]), json!({"a": 1})]
+    {
+        import(&app, &query(&mapping), CSV).await.invalid(&["columns"]);
+    }
+    import(&app, "?columns=x", CSV).await.invalid(&["columns"]);
+    import(&app, "?date_order=ymd", CSV).await.invalid(&["date_order"]);
+    import(&app, "?encoding=latin-1", CSV).await.invalid(&["encoding"]);
+    import(&app, "?dry_run=maybe", CSV).await.invalid(&["dry_run"]);
+    import(&app, "", "email,status\nana@example.com,gold\n").await.invalid(&["columns"]);
+}
+
+/// Merge fields that a column cannot be called are those that templates have.
+#[test]
+fn no_column_takes_the_name_of_a_built_in_field() {
+    for name in mail::BUILT_IN {
+        let root = name.split('.').next().unwrap();
+        assert!(
+            matches!(root, "first_name" | "last_name") || commands::attributes::is_reserved(root),
+            "{root}"
+        );
+    }
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_import_without_room_is_told_when_to_come_back(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    sqlx::query(
+        "INSERT INTO imports (import_id, status, imported_as, consent_source, metadata, master_key_id, wrapped_key,
+             next_byte, next_line)
+         SELECT gen_random_uuid(), 'queued', 'active', 'x', '{}', 'x', '', 0, 1 FROM generate_series(1, $1)",
+    )
+    .bind(commands::imports::Quota::default().open_max)
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let full = import(&app, "", CSV).await;
+    assert_eq!(full.header("retry-after"), "60");
+    assert_eq!(full.problem(503)["type"], "urn:postledger:problem:full");
+    sqlx::query("UPDATE imports SET status = 'failed', finished_at = now()")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    import(&app, "", CSV).await.ok(202);
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

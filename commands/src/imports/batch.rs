@@ -1,14 +1,14 @@
 //! One batch: read from the spool, decided, and written in one transaction.
 
 use super::decide::{Decisions, Plan};
-use super::header::Layout;
+use super::inspect::splitter;
 use super::lease::{self, Halt};
 use super::people::{Gates, People};
 use super::rejected;
 use super::row::{Rejection, Row};
 use super::splitter::{Cursor, Splitter, Step};
 use super::spool::Spool;
-use super::{BATCH_BYTES, BATCH_ROWS};
+use super::{BATCH_BYTES, BATCH_ROWS, ImportedStatus};
 use crate::Commands;
 use eventstore::keys::MasterKey;
 use eventstore::{StoreError, append, sealing};
@@ -41,12 +41,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn new(spool: Spool, delimiter: u8, at: Cursor) -> Self {
-        Self { spool, splitter: Splitter::new(delimiter, at), chunk: Vec::new(), used: 0 }
+    pub fn new(spool: Spool, plan: &Plan, at: Cursor) -> Self {
+        Self { spool, splitter: splitter(plan.status, &plan.layout, at), chunk: Vec::new(), used: 0 }
     }
 
     /// The next rows; none at the end of the body. It ends where the next row starts, so that reading can begin there.
-    pub async fn batch(&mut self, layout: &Layout, master: &MasterKey) -> Result<Batch, Halt> {
+    pub async fn batch(&mut self, plan: &Plan, master: &MasterKey) -> Result<Batch, Halt> {
         let start = self.splitter.cursor();
         let mut batch = Batch { rows: Vec::new(), rejected: Vec::new(), next: start };
         while batch.rows.len() + batch.rejected.len() < BATCH_ROWS
@@ -54,8 +54,14 @@ impl Reader {
             && self.record().await?
         {
             let record = self.splitter.record().map_err(malformed)?;
-            match Row::read(record, layout, master) {
-                Ok(row) => batch.rows.push(row),
+            let read = match plan.status {
+                ImportedStatus::Active => {
+                    Row::read(record, &plan.layout, plan.uploaded_at, master).map(|row| vec![row])
+                }
+                ImportedStatus::OptedOut => Row::read_opted_out(record, &plan.layout, master),
+            };
+            match read {
+                Ok(rows) => batch.rows.extend(rows),
                 Err(rejection) => batch.rejected.push(rejection),
             }
         }

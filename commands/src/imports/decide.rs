@@ -1,12 +1,13 @@
 //! What becomes of each row, decided over the people's streams as single commands would decide it.
 
 use super::ImportedStatus;
-use super::header::Layout;
+use super::layout::Layout;
 use super::lease::Tally;
 use super::people::{Known, People, Person, merged};
 use super::row::{Rejection, Row};
 use crate::CommandError;
 use crate::subscribers::{SubscriberDetails, seal_ready};
+use chrono::{DateTime, Utc};
 use domain::consent::{Channel, Consent, Origin, Scope};
 use domain::subscriber::{NewSubscriber, SubscriberCommand};
 use domain::{GroupId, ImportId, Personal};
@@ -26,6 +27,7 @@ pub(super) struct Plan {
     pub hash_key_id: String,
     pub metadata: Metadata,
     pub layout: Layout,
+    pub uploaded_at: DateTime<Utc>,
 }
 
 /// What the rows of a batch led to.
@@ -167,6 +169,6 @@ impl Plan {
     }
 
     fn derives_name(&self) -> bool {
-        self.layout.name.is_none()
+        self.layout.name().is_none()
     }
 }

@@ -1,199 +1,269 @@
-//! The header row: which delimiter the file has, and what each column means.
+//! The header row: where it is, which delimiter the file has, and what each column means.
 
-use super::columns::{ADDRESS_SPELLINGS, Meaning, meaning};
+use super::columns::{ADDRESS_SPELLINGS, key, may_be_address, meaning};
+use super::layout::{Column, Layout};
+use super::meaning::Meaning;
 use super::splitter::{Cursor, Splitter, Step, trimmed};
-use super::{CHUNK_BYTES, HEADER_MAX_BYTES};
-use crate::attributes::{self, snake_case};
-use std::collections::HashMap;
+use super::{CHUNK_BYTES, ColumnMapping, HEADER_MAX_BYTES};
+use domain::EmailAddress;
 
-const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// Records that are looked at to find the header row, and a column of addresses below it.
+const HEAD_RECORDS: usize = 32;
+/// Lines above the header row that hold a title.
+const TITLES_MAX: usize = 8;
 /// Of the columns that an error names.
 const SHOWN_MAX: usize = 20;
 const SHOWN_MAX_CHARS: usize = 40;
 const _: () = assert!(HEADER_MAX_BYTES < CHUNK_BYTES);
 
 pub(super) struct Header {
-    pub delimiter: u8,
     pub layout: Layout,
     /// Where the first row starts.
     pub rows: Cursor,
+    /// What was passed over or read in an unusual way.
+    pub notes: Vec<String>,
 }
 
-/// Which place of a row holds what.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub columns: usize,
-    pub address: usize,
-    pub name: Option<usize>,
-    /// By the names that templates use. Times of consent are among them, network addresses are not: those live
-    /// sealed in the consent alone.
-    pub attributes: Vec<(usize, String)>,
-    /// In the order in which they count.
-    pub consent_times: Vec<usize>,
-    pub consent_addresses: Vec<usize>,
-    pub standings: Vec<usize>,
-    pub opt_out_times: Vec<usize>,
-}
-
-struct Candidate {
+struct Head {
     delimiter: u8,
-    columns: Vec<String>,
-    rows: Cursor,
+    /// The first records, each with the place behind it.
+    records: Vec<(Vec<String>, Cursor)>,
+}
+
+/// A record that is taken for the header row.
+struct Found<'a> {
+    head: &'a Head,
+    place: usize,
+    /// The column of the addresses, where its name alone does not say so.
+    address: Option<usize>,
 }
 
 impl Header {
     /// Reads the header from the first chunk of a body; errors are for whoever uploads it.
-    pub fn read(chunk: &[u8]) -> Result<Self, String> {
-        let read = DELIMITERS.map(|delimiter| Candidate::read(chunk, delimiter));
-        let mut candidates: Vec<&Candidate> = read.iter().flatten().collect();
+    pub fn read(chunk: &[u8], mapping: &ColumnMapping) -> Result<Self, String> {
+        let (start, only) = start_of(chunk);
+        let delimiters = only.map_or(DELIMITERS.to_vec(), |only| vec![only]);
+        let heads: Vec<Result<Head, String>> =
+            delimiters.iter().map(|delimiter| Head::read(chunk, *delimiter, start)).collect();
+        let mut read: Vec<&Head> = heads.iter().flatten().collect();
         // The widest; of those as wide, the first.
-        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.columns.len()));
-        let with_address = candidates.iter().find(|candidate| candidate.has_address());
-        let Some(Candidate { delimiter, columns, rows }) = with_address else {
-            return Err(match (candidates.first(), &read[0]) {
-                (Some(candidate), _) => candidate.no_address(),
-                (None, Err(error)) => error.clone(),
-                (None, Ok(_)) => String::new(),
-            });
-        };
-        Ok(Self { delimiter: *delimiter, layout: Layout::of(columns)?, rows: *rows })
+        read.sort_by_key(|head| std::cmp::Reverse(head.width()));
+        let by_name = read.iter().find_map(|head| head.by_name(mapping));
+        let found = by_name.or_else(|| read.iter().find_map(|head| head.by_rows(mapping)));
+        match (found, read.first(), heads.first()) {
+            (Some(found), _, _) => found.header(mapping),
+            (None, Some(head), _) => Err(head.no_address(mapping)),
+            (None, None, Some(Err(error))) => Err(error.clone()),
+            (None, None, _) => Err(String::new()),
+        }
+    }
+
+    /// A list of people who opted out needs no header: every address in it counts.
+    pub fn of_bare_list(chunk: &[u8]) -> Self {
+        let (start, only) = start_of(chunk);
+        let heads = DELIMITERS.iter().filter_map(|delimiter| Head::read(chunk, *delimiter, start).ok());
+        let widest = heads.max_by_key(Head::width).map_or(b',', |head| head.delimiter);
+        let layout = Layout { delimiter: only.unwrap_or(widest), columns: Vec::new() };
+        let notes = vec!["no column is known to hold addresses: every address in the file is taken".into()];
+        Self { layout, rows: start, notes }
     }
 }
 
-impl Candidate {
-    fn read(chunk: &[u8], delimiter: u8) -> Result<Self, String> {
-        let start = if chunk.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        let mut splitter = Splitter::new(delimiter, Cursor { byte: start as i64, line: 1 });
-        let end = chunk.len().min(start + HEADER_MAX_BYTES);
-        let mut at = start;
-        loop {
-            let (taken, step) = splitter.step(&chunk[at..end]).map_err(|error| error.to_string())?;
-            at += taken;
-            match step {
-                Step::Record => break,
-                Step::End => {
-                    return Err("is empty: a header row and a row for each reader are expected".into());
-                }
-                Step::More if at == end && end < chunk.len() => {
+/// Behind the byte-order mark and Excel's line `sep=;`, which names the delimiter.
+fn start_of(chunk: &[u8]) -> (Cursor, Option<u8>) {
+    let mark = if chunk.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let text = &chunk[mark..];
+    let line = text.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let named = match line.trim_ascii().split_at_checked(4) {
+        Some((sep, [delimiter])) if sep.eq_ignore_ascii_case(b"sep=") && delimiter.is_ascii_punctuation() => {
+            Some(*delimiter).filter(|delimiter| *delimiter != b'"')
+        }
+        Some((sep, [])) if sep.eq_ignore_ascii_case(b"sep=") && line.ends_with(b"\t") => Some(b'\t'),
+        _ => None,
+    };
+    let start = Cursor { byte: mark as i64, line: 1 };
+    let Some(delimiter) = named else { return (start, None) };
+    let mut splitter = Splitter::new(delimiter, start);
+    splitter.skip_line(text);
+    (splitter.cursor(), Some(delimiter))
+}
+
+impl Head {
+    fn read(chunk: &[u8], delimiter: u8, start: Cursor) -> Result<Self, String> {
+        let mut splitter = Splitter::new(delimiter, start);
+        let mut at = start.byte as usize;
+        let mut records = Vec::new();
+        while records.len() < HEAD_RECORDS {
+            let end = if records.len() <= TITLES_MAX {
+                chunk.len().min(at + HEADER_MAX_BYTES)
+            } else {
+                chunk.len()
+            };
+            match next_record(&mut splitter, chunk, &mut at, end) {
+                Ok(Step::Record) => {}
+                Ok(Step::End) => break,
+                Ok(Step::More) if !records.is_empty() => break,
+                Ok(Step::More) => {
                     return Err(format!("has a header row of more than {} KiB", HEADER_MAX_BYTES / 1024));
                 }
-                Step::More => {}
+                Err(_) if !records.is_empty() => break,
+                Err(error) => return Err(error),
             }
+            let Ok(record) = splitter.record() else { break };
+            let cells = (0..record.fields()).map(|index| cleaned(record.field(index))).collect();
+            at += splitter.skip_breaks(&chunk[at..]);
+            records.push((cells, splitter.cursor()));
         }
-        let record = splitter.record().map_err(|error| error.to_string())?;
-        let columns = (0..record.fields()).map(|index| cleaned(record.field(index))).collect();
-        splitter.skip_breaks(&chunk[at..]);
-        Ok(Self { delimiter, columns, rows: splitter.cursor() })
+        match records.is_empty() {
+            true => Err("is empty: a header row and a row for each reader are expected".into()),
+            false => Ok(Self { delimiter, records }),
+        }
     }
 
-    fn has_address(&self) -> bool {
-        self.columns.iter().any(|column| meaning(column) == Meaning::Address)
+    fn width(&self) -> usize {
+        self.titles().map(|place| self.records[place].0.len()).max().unwrap_or_default()
+    }
+
+    /// The records that may be the header row: the first, and those below lines with one cell that is nobody's address.
+    fn titles(&self) -> impl Iterator<Item = usize> {
+        let is_title = |cells: &[String]| {
+            let mut filled = cells.iter().filter(|cell| !cell.is_empty());
+            filled.next().is_none_or(|cell| !is_address(cell)) && filled.next().is_none()
+        };
+        let titles =
+            self.records.iter().take(TITLES_MAX).take_while(move |(cells, _)| is_title(cells)).count();
+        0..(titles + 1).min(self.records.len())
+    }
+
+    fn by_name(&self, mapping: &ColumnMapping) -> Option<Found<'_>> {
+        self.titles().find_map(|place| {
+            let columns = &self.records[place].0;
+            let means_email = |column: &String| mapping.meaning(column) == Some(Meaning::Email);
+            let named =
+                |column: &String| mapping.meaning(column).is_none() && meaning(column) == Meaning::Email;
+            let address = columns.iter().position(means_email).or_else(|| columns.iter().position(named));
+            let address = address.or_else(|| own_address(columns))?;
+            Some(Found { head: self, place, address: Some(address) })
+        })
+    }
+
+    /// By a column that may hold addresses, and does.
+    fn by_rows(&self, mapping: &ColumnMapping) -> Option<Found<'_>> {
+        let place = self.titles().last()?;
+        let columns = &self.records[place].0;
+        if columns.iter().any(|column| column.contains('@')) {
+            return None;
+        }
+        let address = columns.iter().enumerate().find(|(index, column)| {
+            let mut cells = self.records[place + 1..].iter().filter_map(|(cells, _)| cells.get(*index));
+            mapping.meaning(column).is_none()
+                && may_be_address(column)
+                && cells.find(|cell| !cell.is_empty()).is_some_and(|cell| is_address(cell))
+        });
+        address.map(|(index, _)| Found { head: self, place, address: Some(index) })
     }
 
     /// Names the columns, unless they look like a reader's row: errors hold no personal data.
-    fn no_address(&self) -> String {
-        if self.columns.iter().any(|column| column.contains('@')) {
+    fn no_address(&self, mapping: &ColumnMapping) -> String {
+        let columns = &self.records[0].0;
+        if columns.iter().any(|column| column.contains('@')) {
             return "starts with a row that looks like a reader's: a header row that names the columns is needed".into();
         }
-        let shown: Vec<String> = self.columns.iter().take(SHOWN_MAX).map(|column| shown(column)).collect();
+        let given = if mapping.is_empty() { "" } else { " where columns maps none" };
+        let shown: Vec<String> = columns.iter().take(SHOWN_MAX).map(|column| shown(column)).collect();
         format!(
-            "has no column for the address; its columns are {}; understood are {ADDRESS_SPELLINGS} and the like",
+            "has no column for the address{given}; its columns are {}; understood are {ADDRESS_SPELLINGS} and the like; \
+             another one is named by columns={{\"its name\":\"email\"}}",
             shown.join(", ")
         )
     }
 }
 
-impl Layout {
-    /// In a list of people who opted out, the columns that say so are no reason to reject a row.
-    pub fn of_opted_out(self) -> Self {
-        Self { standings: Vec::new(), opt_out_times: Vec::new(), ..self }
+impl Found<'_> {
+    fn header(&self, mapping: &ColumnMapping) -> Result<Header, String> {
+        let (names, rows) = &self.head.records[self.place];
+        let mut notes = Vec::new();
+        match self.place {
+            0 => {}
+            1 => notes.push("the line above the header row was passed over as a title".to_owned()),
+            lines => notes.push(format!("{lines} lines above the header row were passed over as titles")),
+        }
+        let meanings = meanings(names, mapping, self.address);
+        let columns: Vec<Column> =
+            names.iter().zip(meanings).map(|(name, meaning)| Column::new(name, meaning)).collect();
+        let layout = Layout::of(self.head.delimiter, columns, &mut notes)?;
+        Ok(Header { layout, rows: *rows, notes })
+    }
+}
+
+fn meanings(names: &[String], mapping: &ColumnMapping, address: Option<usize>) -> Vec<Meaning> {
+    let keys: Vec<String> = names.iter().map(|name| key(name)).collect();
+    let has = |name: &str| keys.iter().any(|key| key == name);
+    let own = Own::of(&keys);
+    let by_name = |index: usize, name: &String| match mapping.meaning(name) {
+        Some(given) => given,
+        None if address == Some(index) => Meaning::Email,
+        None if name.is_empty() => Meaning::Ignore,
+        None => match (own.and_then(|own| own.meaning(&keys[index])), meaning(name)) {
+            (Some(own), _) => own,
+            // Substack says by another column who wants no mail.
+            (None, _) if keys[index] == "activesubscription" && has("emaildisabled") => Meaning::Attribute,
+            (None, meaning) => meaning,
+        },
+    };
+    names.iter().enumerate().map(|(index, name)| by_name(index, name)).collect()
+}
+
+/// Our own files.
+#[derive(Clone, Copy)]
+enum Own {
+    Recipients,
+    OptOuts,
+}
+
+impl Own {
+    fn of(keys: &[String]) -> Option<Self> {
+        let has = |names: &[&str]| names.iter().all(|name| keys.iter().any(|key| key == name));
+        match () {
+            () if has(&["subscriberid", "address", "state", "dispatchid"]) => Some(Self::Recipients),
+            () if has(&["position", "subscriberid", "scope", "channel"]) => Some(Self::OptOuts),
+            () => None,
+        }
     }
 
-    fn of(columns: &[String]) -> Result<Self, String> {
-        let mut seen = Seen::default();
-        let mut attributes = Vec::new();
-        let (mut times, mut addresses) = (Vec::new(), Vec::new());
-        let (mut standings, mut opt_out_times) = (Vec::new(), Vec::new());
-        for (index, column) in columns.iter().enumerate() {
-            match meaning(column) {
-                Meaning::Address => seen.once("\0address".into(), index, column)?,
-                Meaning::Name => seen.once("\0name".into(), index, column)?,
-                Meaning::ConsentAddress(rank) => addresses.push((rank, index)),
-                Meaning::ConsentTime(rank) => {
-                    times.push((rank, index));
-                    attributes.push((index, attribute(index, column)?));
-                }
-                Meaning::Standing => {
-                    standings.push(index);
-                    attributes.push((index, attribute(index, column)?));
-                }
-                Meaning::OptOutTime => {
-                    opt_out_times.push(index);
-                    attributes.push((index, attribute(index, column)?));
-                }
-                Meaning::FirstName => attributes.push((index, "first_name".into())),
-                Meaning::LastName => attributes.push((index, "last_name".into())),
-                Meaning::Attribute => attributes.push((index, attribute(index, column)?)),
-            }
-        }
-        for (index, name) in &attributes {
-            seen.once(name.clone(), *index, &columns[*index])?;
-        }
-        if attributes.len() > attributes::COUNT_MAX {
-            return Err(format!("has more than {} columns of attributes", attributes::COUNT_MAX));
-        }
-        let address = seen.place("\0address").ok_or("has no column for the address")?;
-        let name = seen.place("\0name");
-        let (consent_times, consent_addresses) = (by_rank(times), by_rank(addresses));
-        Ok(Self {
-            columns: columns.len(),
-            address,
-            name,
-            attributes,
-            consent_times,
-            consent_addresses,
-            standings,
-            opt_out_times,
+    fn meaning(self, key: &str) -> Option<Meaning> {
+        Some(match (self, key) {
+            (_, "address") => Meaning::Email,
+            (Self::Recipients, "state") => Meaning::RecipientState,
+            (Self::OptOuts, "channel") => Meaning::OptOutDate,
+            _ => Meaning::Ignore,
         })
     }
 }
 
-/// What is taken already, with the column that took it.
-#[derive(Default)]
-struct Seen<'a>(HashMap<String, (usize, &'a str)>);
+fn own_address(columns: &[String]) -> Option<usize> {
+    let keys: Vec<String> = columns.iter().map(|column| key(column)).collect();
+    Own::of(&keys).and_then(|_| keys.iter().position(|key| key == "address"))
+}
 
-impl<'a> Seen<'a> {
-    fn once(&mut self, what: String, index: usize, column: &'a str) -> Result<(), String> {
-        match self.0.insert(what, (index, column)) {
-            None => Ok(()),
-            Some((_, earlier)) => {
-                Err(format!("has two columns for the same thing: {} and {}", shown(earlier), shown(column)))
-            }
+/// [`Step::More`]: it does not end before `end`.
+fn next_record(splitter: &mut Splitter, chunk: &[u8], at: &mut usize, end: usize) -> Result<Step, String> {
+    loop {
+        let (taken, step) = splitter.step(&chunk[*at..end]).map_err(|error| error.to_string())?;
+        *at += taken;
+        let is_cut = end < chunk.len() || chunk.len() >= CHUNK_BYTES;
+        match step {
+            Step::More if *at == end && is_cut => return Ok(Step::More),
+            Step::More => {}
+            step => return Ok(step),
         }
     }
-
-    fn place(&self, what: &str) -> Option<usize> {
-        self.0.get(what).map(|(index, _)| *index)
-    }
 }
 
-fn by_rank(mut columns: Vec<(u8, usize)>) -> Vec<usize> {
-    columns.sort_unstable();
-    columns.into_iter().map(|(_, index)| index).collect()
-}
-
-fn attribute(index: usize, column: &str) -> Result<String, String> {
-    let place = index + 1;
-    match (snake_case(column), column.is_empty()) {
-        (Some(name), _) => Ok(name),
-        (None, true) => Err(format!("has no name for column {place}")),
-        (None, false) => Err(format!(
-            "has a column, {} at place {place}, whose name cannot be a field's: it starts with a letter and has at most {} bytes",
-            shown(column),
-            attributes::NAME_MAX_BYTES
-        )),
-    }
+fn is_address(cell: &str) -> bool {
+    EmailAddress::parse(cell).is_ok()
 }
 
 /// Some tools quote a name twice.
@@ -201,7 +271,7 @@ fn cleaned(column: &str) -> String {
     trimmed(column.trim_matches('"')).to_owned()
 }
 
-fn shown(column: &str) -> String {
+pub(super) fn shown(column: &str) -> String {
     format!("{:?}", column.chars().take(SHOWN_MAX_CHARS).collect::<String>())
 }
 

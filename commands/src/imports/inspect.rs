@@ -1,11 +1,27 @@
 //! Looks at a body chunk by chunk while it is uploaded: what cannot be imported as a whole is refused before anything
 //! is promised, with the line where it is.
 
+use super::dates::DateOrder;
 use super::header::Header;
+use super::layout::Layout;
+use super::scan::{Scan, Scanned};
 use super::splitter::{Cursor, Malformed, Splitter, Step};
+use super::{ColumnMapping, ImportedStatus};
+use crate::FieldError;
+use chrono::{DateTime, Utc};
 
-#[derive(Default)]
+/// How somebody wants a file to be read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wanted {
+    pub status: ImportedStatus,
+    pub columns: ColumnMapping,
+    pub date_order: Option<DateOrder>,
+}
+
 pub(super) struct Inspector {
+    wanted: Wanted,
+    /// When the upload began.
+    now: DateTime<Utc>,
     text: Text,
     body: Option<Body>,
 }
@@ -14,21 +30,53 @@ struct Body {
     splitter: Splitter,
     start: Cursor,
     rows: i64,
+    scan: Scan,
+    is_scanned: bool,
+}
+
+/// What a whole body was found to be.
+pub(super) struct Inspected {
+    pub rows: i64,
+    pub scanned: Scanned,
 }
 
 impl Inspector {
+    pub fn new(wanted: Wanted, now: DateTime<Utc>) -> Self {
+        Self { wanted, now, text: Text::default(), body: None }
+    }
+
     /// Chunks in order; the first holds the whole header row. Errors are for whoever uploads it.
-    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), String> {
-        self.text.feed(chunk)?;
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), Vec<FieldError>> {
+        self.text.feed(chunk).map_err(of_body)?;
         match &mut self.body {
-            Some(body) => body.feed(chunk).map_err(|error| error.to_string()),
+            Some(body) => body.feed(chunk).map_err(malformed),
             None => {
-                let header = Header::read(chunk)?;
-                let splitter = Splitter::new(header.delimiter, header.rows);
-                let body = self.body.insert(Body { splitter, start: header.rows, rows: 0 });
-                let rows = chunk.get(header.rows.byte as usize..).unwrap_or_default();
-                body.feed(rows).map_err(|error| error.to_string())
+                let header = self.header(chunk)?;
+                let start = header.rows;
+                let rows = chunk.get(start.byte as usize..).unwrap_or_default();
+                let body = self.body.insert(Body::new(header, &self.wanted, self.now));
+                body.feed(rows).map_err(malformed)
             }
+        }
+    }
+
+    fn header(&self, chunk: &[u8]) -> Result<Header, Vec<FieldError>> {
+        let header = match (Header::read(chunk, &self.wanted.columns), self.wanted.status) {
+            (Ok(header), _) => header,
+            (Err(_), ImportedStatus::OptedOut)
+                if self.wanted.columns.is_empty() && !chunk.trim_ascii().is_empty() =>
+            {
+                Header::of_bare_list(chunk)
+            }
+            (Err(reason), _) => return Err(of_body(reason)),
+        };
+        let unknown: Vec<&str> = self.wanted.columns.unknown(&header.layout).collect();
+        match unknown.is_empty() {
+            true => Ok(header),
+            false => Err(vec![FieldError {
+                field: "columns".into(),
+                reason: format!("the file has no column {}", unknown.join(", ")),
+            }]),
         }
     }
 
@@ -37,31 +85,78 @@ impl Inspector {
         self.body.as_ref().map(|body| body.start)
     }
 
-    /// The end of the body: how many rows it has.
-    pub fn end(&mut self) -> Result<i64, String> {
-        self.text.end()?;
-        let Some(body) = &mut self.body else { return Ok(0) };
-        body.end().map_err(|error| error.to_string())
+    /// Whether the file will be refused for what its rows say, whatever follows.
+    pub fn is_refused(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.scan.is_refused())
+    }
+
+    /// Why it will be refused, as far as it was read.
+    pub fn refusal(self) -> Vec<FieldError> {
+        let mut faults = self.body.map(|body| body.scan.end().faults).unwrap_or_default();
+        // The order of dates may yet have been told.
+        faults.retain(|fault| fault.field == "columns");
+        faults
+    }
+
+    /// The end of the body.
+    pub fn end(mut self) -> Result<Inspected, Vec<FieldError>> {
+        self.text.end().map_err(of_body)?;
+        let Some(mut body) = self.body.take() else {
+            return Err(of_body("is empty: a header row and a row for each reader are expected".into()));
+        };
+        body.end().map_err(malformed)?;
+        Ok(Inspected { rows: body.rows, scanned: body.scan.end() })
+    }
+}
+
+fn of_body(reason: String) -> Vec<FieldError> {
+    vec![FieldError { field: "body".into(), reason }]
+}
+
+fn malformed(error: Malformed) -> Vec<FieldError> {
+    of_body(error.to_string())
+}
+
+/// In a list of people who opted out no quote may hide anybody.
+pub(super) fn splitter(status: ImportedStatus, layout: &Layout, at: Cursor) -> Splitter {
+    match status {
+        ImportedStatus::Active => Splitter::new(layout.delimiter, at),
+        ImportedStatus::OptedOut => Splitter::forgiving(layout.delimiter, at),
     }
 }
 
 impl Body {
+    fn new(header: Header, wanted: &Wanted, now: DateTime<Utc>) -> Self {
+        let Header { layout, rows: start, notes } = header;
+        let splitter = splitter(wanted.status, &layout, start);
+        let mut scan = Scan::new(layout, &wanted.columns, wanted.date_order, now);
+        scan.notes = notes;
+        Self { splitter, start, rows: 0, scan, is_scanned: wanted.status == ImportedStatus::Active }
+    }
+
     fn feed(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
         let mut rest = chunk;
         while !rest.is_empty() {
             let (taken, step) = self.splitter.step(rest)?;
-            self.rows += i64::from(step == Step::Record);
             rest = &rest[taken..];
+            self.count(step)?;
         }
         Ok(())
     }
 
-    fn end(&mut self) -> Result<i64, Malformed> {
+    fn count(&mut self, step: Step) -> Result<(), Malformed> {
+        if step == Step::Record {
+            self.rows += 1;
+            self.scan.row(&self.splitter.record()?, self.is_scanned);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Malformed> {
         loop {
             match self.splitter.step(&[])?.1 {
-                Step::Record => self.rows += 1,
-                Step::More => {}
-                Step::End => return Ok(self.rows),
+                Step::End => return Ok(()),
+                step => self.count(step)?,
             }
         }
     }
@@ -141,56 +236,4 @@ fn breaks(text: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn inspect(body: &[u8], piece: usize) -> Result<i64, String> {
-        let mut inspector = Inspector::default();
-        // The first piece holds the header.
-        let (first, rest) = body.split_at(body.len().min(piece.max(16)));
-        inspector.chunk(first)?;
-        for chunk in rest.chunks(piece) {
-            inspector.chunk(chunk)?;
-        }
-        inspector.end()
-    }
-
-    #[test]
-    fn rows_are_counted_whatever_the_pieces() {
-        let body =
-            "\u{feff}email,town\r\na@example.com,Łódź\r\n\r\nb@example.com,\"浩\r\n浩\"\r\nc".as_bytes();
-        for piece in 1..body.len() {
-            assert_eq!(inspect(body, piece), Ok(3), "{piece}");
-        }
-        assert_eq!(inspect(b"email\n", 100), Ok(0));
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf8_are_found_with_their_line() {
-        for piece in [1, 2, 3, 7, 100] {
-            let error =
-                inspect(b"email,town\na@example.com,Rome\nb@example.com,K\xf6ln\nc", piece).unwrap_err();
-            assert!(error.contains("not UTF-8 in line 3"), "{error}");
-            let error = inspect("email,town\na@example.com,Łódź".as_bytes().split_last().unwrap().1, piece);
-            assert!(error.unwrap_err().contains("line 2"));
-            let error = inspect(b"email,town\na@example.com,\0\n", piece).unwrap_err();
-            assert!(error.contains("NUL character in line 2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn utf_16_is_named() {
-        let utf_16 = "\u{feff}email\n".encode_utf16();
-        let little: Vec<u8> = utf_16.clone().flat_map(u16::to_le_bytes).collect();
-        let big: Vec<u8> = utf_16.flat_map(u16::to_be_bytes).collect();
-        assert!(inspect(&little, 100).unwrap_err().contains("UTF-16"));
-        assert!(inspect(&big, 100).unwrap_err().contains("UTF-16"));
-        assert!(inspect(&little[2..], 100).unwrap_err().contains("UTF-16"));
-    }
-
-    #[test]
-    fn an_open_quote_is_refused_as_a_whole() {
-        let error = inspect(b"email,town\na@example.com,\"Rome\nb@example.com,Oslo\n", 8).unwrap_err();
-        assert!(error.contains("starts in line 2"), "{error}");
-    }
-}
+mod tests;

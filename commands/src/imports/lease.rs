@@ -1,8 +1,10 @@
 //! Who works on an import: a lease that each batch renews, and a fencing number by which a worker that lost it is known.
 
+use super::layout::Layout;
 use super::splitter::Cursor;
 use super::{REASON_INTERNAL, REASON_LIST_CUT, REASON_WAITING, REJECTED_MAX};
 use crate::CommandError;
+use chrono::{DateTime, Utc};
 use domain::{GroupId, ImportId};
 use eventstore::{Metadata, StoreError};
 use sqlx::types::Json;
@@ -63,6 +65,9 @@ pub(super) struct Claim {
     pub bytes_total: i64,
     pub next_byte: i64,
     pub next_line: i64,
+    pub created_at: DateTime<Utc>,
+    /// None: an earlier release took it.
+    pub layout: Option<Json<Layout>>,
 }
 
 impl Claim {
@@ -81,7 +86,7 @@ pub(super) async fn claim(pool: &PgPool) -> Result<Option<Claim>, CommandError> 
              WHERE status IN ('queued', 'running') AND (leased_until IS NULL OR leased_until < clock_timestamp())
              ORDER BY import_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
          RETURNING import_id, fence, group_id, imported_as, consent_source, metadata, master_key_id, wrapped_key,
-             bytes_total, next_byte, next_line",
+             bytes_total, next_byte, next_line, created_at, layout",
     )
     .bind(LEASE_SECONDS)
     .fetch_optional(pool)
@@ -151,6 +156,8 @@ pub(super) async fn end(
     sqlx::query(
         "UPDATE imports SET status = CASE WHEN $2::text IS NULL THEN 'completed' ELSE 'failed' END,
              reason = coalesce($2, CASE WHEN rejected > $3 THEN $4 END),
+             -- A row of a list of opt-outs may name several people.
+             rows_total = CASE WHEN $2::text IS NULL THEN rows ELSE rows_total END,
              finished_at = clock_timestamp(), leased_until = NULL
          WHERE import_id = $1",
     )

@@ -1,7 +1,7 @@
 //! Splits CSV bytes that arrive in pieces into records, and knows where each record starts, as a person's editor
 //! shows it and as a later start needs it.
 
-use super::ROW_MAX_BYTES;
+use super::{LIST_ROW_MAX_BYTES, ROW_MAX_BYTES};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 /// The start of a record: bytes from the start of the file, lines from 1.
@@ -35,6 +35,9 @@ pub(super) enum Step {
 
 pub(super) struct Splitter {
     csv: Reader,
+    delimiter: u8,
+    /// An open quote ends at a line break behind so many bytes, or with the file, instead of spoiling all.
+    forgives: bool,
     text: Vec<u8>,
     text_bytes: usize,
     ends: Vec<usize>,
@@ -48,11 +51,10 @@ pub(super) struct Splitter {
 
 impl Splitter {
     pub fn new(delimiter: u8, at: Cursor) -> Self {
-        let mut csv = ReaderBuilder::new().delimiter(delimiter).build();
-        // A reader takes a byte-order mark off the first bytes that it sees, which are not always the file's.
-        csv.read_record(b"\n", &mut [0; 1], &mut [0; 1]);
         Self {
-            csv,
+            csv: reader(delimiter),
+            delimiter,
+            forgives: false,
             text: vec![0; 1024],
             text_bytes: 0,
             ends: vec![0; 64],
@@ -62,6 +64,11 @@ impl Splitter {
             start: None,
             record: at,
         }
+    }
+
+    /// For a list in which nothing may be lost for a quote.
+    pub fn forgiving(delimiter: u8, at: Cursor) -> Self {
+        Self { forgives: true, ..Self::new(delimiter, at) }
     }
 
     /// Takes some of `input` and says how much; an empty one is the end of the file. Memory is bounded by
@@ -74,17 +81,19 @@ impl Splitter {
         };
         // At the end of the file: a quoted field takes a line break as its own, anything else ends with it.
         let is_end = input.is_empty();
-        let input = if is_end { b"\n" } else { &input[breaks..] };
+        let input = if is_end { b"\n" } else { self.bounded(&input[breaks..], start) };
         let (text, ends) = (&mut self.text[self.text_bytes..], &mut self.ends[self.fields..]);
         let (result, read, written, ended) = self.csv.read_record(input, text, ends);
         let read = if is_end { 0 } else { read };
         self.pass(&input[..read]);
         self.text_bytes += written;
         self.fields += ended;
-        if self.at.byte - start.byte > ROW_MAX_BYTES {
+        let is_over = self.forgives && self.bytes_of(start) >= LIST_ROW_MAX_BYTES;
+        if !is_over && self.bytes_of(start) > ROW_MAX_BYTES {
             return Err(Malformed::RowTooLong(start.line));
         }
         let step = match result {
+            ReadRecordResult::InputEmpty if self.forgives && (is_end || is_over) => self.end_record(start),
             ReadRecordResult::InputEmpty if is_end => return Err(Malformed::OpenQuote(start.line)),
             ReadRecordResult::InputEmpty => Step::More,
             ReadRecordResult::OutputFull => grow(&mut self.text),
@@ -97,6 +106,42 @@ impl Splitter {
             ReadRecordResult::End => Step::End,
         };
         Ok((breaks + read, step))
+    }
+
+    fn bytes_of(&self, start: Cursor) -> i64 {
+        self.at.byte - start.byte
+    }
+
+    /// What a record that forgives may take: up to its bound, and then the rest of its line.
+    fn bounded<'a>(&self, input: &'a [u8], start: Cursor) -> &'a [u8] {
+        let room = usize::try_from(LIST_ROW_MAX_BYTES - self.bytes_of(start)).unwrap_or(0);
+        let line = |rest: &[u8]| {
+            rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).map_or(rest.len(), |at| at + 1)
+        };
+        match self.forgives && input.len() > room {
+            true => &input[..room + line(&input[room..]).min(LIST_ROW_MAX_BYTES as usize)],
+            false => input,
+        }
+    }
+
+    /// Ends a record within its quote.
+    fn end_record(&mut self, start: Cursor) -> Step {
+        self.csv = reader(self.delimiter);
+        if self.fields == self.ends.len() {
+            grow(&mut self.ends);
+        }
+        self.ends[self.fields] = self.text_bytes;
+        self.fields += 1;
+        self.start = None;
+        self.record = start;
+        Step::Record
+    }
+
+    /// Passes a whole line.
+    pub fn skip_line(&mut self, input: &[u8]) {
+        let end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(input.len());
+        let breaks = if input[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        self.pass(&input[..input.len().min(end + breaks)]);
     }
 
     /// Passes the line breaks before a record, so that it starts at its first character; that ends what
@@ -141,6 +186,13 @@ impl Splitter {
     }
 }
 
+fn reader(delimiter: u8) -> Reader {
+    let mut csv = ReaderBuilder::new().delimiter(delimiter).build();
+    // A reader takes a byte-order mark off the first bytes that it sees, which are not always the file's.
+    csv.read_record(b"\n", &mut [0; 1], &mut [0; 1]);
+    csv
+}
+
 fn grow<T: Clone + Default>(buffer: &mut Vec<T>) -> Step {
     buffer.resize(buffer.len() * 2, T::default());
     Step::More
@@ -159,6 +211,11 @@ pub(super) struct Record<'a> {
 impl<'a> Record<'a> {
     pub fn fields(&self) -> usize {
         self.ends.len()
+    }
+
+    /// All fields.
+    pub fn text(&self) -> impl Iterator<Item = &'a str> {
+        (0..self.fields()).map(|index| self.field(index))
     }
 
     /// The field at this place from 0, without white space around it; empty where there is none.

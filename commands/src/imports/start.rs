@@ -4,71 +4,22 @@
 //! that queues the import. Of two uploads with one key that run at once the first to end is queued; the other gets its
 //! answer, or is refused where the bodies differ. No connection and no lock is held while a client sends.
 
-use super::inspect::Inspector;
+use super::dry_run::{Read, encoding_note};
+use super::inspect::{Inspected, Inspector};
 use super::lease::drop_upload;
-use super::{BODY_MAX_BYTES, CHUNK_BYTES, CONSENT_SOURCE_MAX_BYTES, NAME_MAX_BYTES, spool};
+use super::quota::{self, Take};
+use super::scan::Scanned;
+use super::{BODY_MAX_BYTES, ImportRequest, spool};
 use crate::idempotent;
 use crate::{CommandError, Commands, Context};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use domain::{GroupId, ImportId};
+use domain::ImportId;
 use eventstore::byte_key::ByteKey;
-use eventstore::{Done, IdempotencyKey, StoreError, ids};
+use eventstore::{Done, IdempotencyKey, ids};
 use futures::{Stream, StreamExt};
 use serde_json::json;
 use sqlx::types::Json;
-
-/// What the people of a file become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImportedStatus {
-    /// New people are added to the group, known ones join it, unless they opted out.
-    Active,
-    /// Everybody is opted out of everything; new people are added to no group.
-    OptedOut,
-}
-
-impl ImportedStatus {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::OptedOut => "opted_out",
-        }
-    }
-
-    pub(super) fn parse(stored: &str) -> Result<Self, StoreError> {
-        [Self::Active, Self::OptedOut]
-            .into_iter()
-            .find(|status| status.as_str() == stored)
-            .ok_or_else(|| StoreError::Format(format!("an import of {stored:?}")))
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct ImportRequest {
-    /// Whom an import of active people puts where; of opt-outs it is a note alone.
-    pub group: Option<GroupId>,
-    pub status: ImportedStatus,
-    /// `import` where it is absent.
-    pub consent_source: Option<String>,
-    /// A label for the import itself, such as a file's name.
-    pub name: Option<String>,
-}
-
-impl ImportRequest {
-    fn check(&self) -> Result<(), CommandError> {
-        check_text("name", self.name.as_deref(), NAME_MAX_BYTES)?;
-        check_text("consent_source", self.consent_source.as_deref(), CONSENT_SOURCE_MAX_BYTES)
-    }
-}
-
-fn check_text(field: &str, text: Option<&str>, max_bytes: usize) -> Result<(), CommandError> {
-    match text.is_some_and(|text| text.len() > max_bytes || text.contains(char::is_control)) {
-        true => {
-            Err(CommandError::invalid(field, format!("at most {max_bytes} bytes, and no control characters")))
-        }
-        false => Ok(()),
-    }
-}
 
 fn bad_body(reason: impl Into<String>) -> CommandError {
     CommandError::invalid("body", reason)
@@ -127,8 +78,15 @@ impl Commands {
 }
 
 /// The text of a transport's error says nothing of the body.
-fn broken_off<E: std::error::Error>(error: E) -> CommandError {
+pub(super) fn broken_off<E: std::error::Error>(error: E) -> CommandError {
     bad_body(format!("broke off: {error}"))
+}
+
+pub(super) fn check_size(bytes: i64) -> Result<(), CommandError> {
+    match bytes > BODY_MAX_BYTES {
+        true => Err(bad_body(format!("is larger than {} MiB", BODY_MAX_BYTES >> 20))),
+        false => Ok(()),
+    }
 }
 
 /// The mac of a body that streams by, bounded.
@@ -144,9 +102,7 @@ impl Mac {
 
     fn update(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         self.bytes += bytes.len() as i64;
-        if self.bytes > BODY_MAX_BYTES {
-            return Err(bad_body(format!("is larger than {} MiB", BODY_MAX_BYTES >> 20)));
-        }
+        check_size(self.bytes)?;
         self.context.update(bytes);
         Ok(())
     }
@@ -166,10 +122,10 @@ struct Upload<'a> {
     id: ImportId,
     key: ByteKey,
     wrapped_key: Vec<u8>,
-    inspector: Inspector,
-    /// The chunk that is being filled.
-    chunk: Vec<u8>,
     chunks: i32,
+    /// Of the chunks, and how many may be written.
+    bytes: i64,
+    room: i64,
 }
 
 impl<'a> Upload<'a> {
@@ -180,9 +136,7 @@ impl<'a> Upload<'a> {
     ) -> Result<Self, CommandError> {
         let id = ids::new_id();
         let (key, wrapped_key) = spool::new_key(&commands.store.master, id)?;
-        let inspector = Inspector::default();
-        let chunk = Vec::with_capacity(CHUNK_BYTES);
-        Ok(Self { commands, context, request, id, key, wrapped_key, inspector, chunk, chunks: 0 })
+        Ok(Self { commands, context, request, id, key, wrapped_key, chunks: 0, bytes: 0, room: 0 })
     }
 
     async fn take<S, E>(&mut self, mut body: S) -> Result<Done, CommandError>
@@ -191,52 +145,70 @@ impl<'a> Upload<'a> {
         E: std::error::Error + Send + Sync + 'static,
     {
         let mut mac = Mac::new(self.commands);
+        let mut read = Read::new(self.request);
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(broken_off)?;
             mac.update(&bytes)?;
-            self.push(&bytes).await?;
-        }
-        if self.chunks == 0 || !self.chunk.is_empty() {
-            self.flush().await?;
-        }
-        let rows = self.inspector.end().map_err(bad_body)?;
-        self.queue(mac, rows).await
-    }
-
-    async fn push(&mut self, mut bytes: &[u8]) -> Result<(), CommandError> {
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.chunk.len()));
-            self.chunk.extend_from_slice(now);
-            bytes = later;
-            if self.chunk.len() == CHUNK_BYTES {
-                self.flush().await?;
+            read.decoder.decode(&bytes, &mut read.text);
+            while let Some(chunk) = read.chunk() {
+                read.inspector.chunk(&chunk).map_err(CommandError::Invalid)?;
+                self.spool(&read.inspector, &chunk).await?;
+            }
+            if read.inspector.is_refused() {
+                return Err(CommandError::Invalid(read.inspector.refusal()));
             }
         }
-        Ok(())
+        let last = read.end()?;
+        if self.chunks == 0 || !last.is_empty() {
+            self.spool(&read.inspector, &last).await?;
+        }
+        let encoding = read.decoder.name();
+        let mut inspected = read.inspector.end().map_err(CommandError::Invalid)?;
+        if !inspected.scanned.faults.is_empty() {
+            return Err(CommandError::Invalid(inspected.scanned.faults));
+        }
+        inspected.scanned.warnings.extend(encoding_note(encoding));
+        self.queue(mac, inspected).await
     }
 
-    async fn flush(&mut self) -> Result<(), CommandError> {
-        self.inspector.chunk(&self.chunk).map_err(bad_body)?;
-        if self.chunks == 0 {
-            self.insert().await?;
+    async fn spool(&mut self, inspector: &Inspector, chunk: &[u8]) -> Result<(), CommandError> {
+        let bytes = chunk.len() as i64;
+        if self.chunks == 0 || self.bytes + bytes > self.room {
+            let taken = match self.chunks {
+                0 => self.insert(inspector, bytes).await,
+                _ => self.take_room(bytes).await,
+            };
+            match taken {
+                Ok(taken) => self.room += taken,
+                Err(error) => return Err(quota::make_room(&self.commands.store.pool, error).await),
+            }
         }
         let pool = &self.commands.store.pool;
-        if !spool::write(pool, self.id, &self.key, self.chunks, &self.chunk).await? {
+        if !spool::write(pool, self.id, &self.key, self.chunks, chunk).await? {
             return Err(bad_body("took too long to arrive"));
         }
         self.chunks += 1;
-        self.chunk.clear();
+        self.bytes += bytes;
         Ok(())
     }
 
-    /// The import's row, once its header was understood.
-    async fn insert(&self) -> Result<(), CommandError> {
-        let start = self.inspector.start().ok_or_else(|| bad_body("is empty"))?;
-        let ImportRequest { group, status, consent_source, name } = self.request;
+    async fn take_room(&self, bytes: i64) -> Result<i64, CommandError> {
+        let mut tx = self.commands.store.pool.begin().await?;
+        let taken = self.commands.import_quota.take(&mut tx, Take::More(&self.id), bytes).await?;
+        tx.commit().await?;
+        Ok(taken)
+    }
+
+    /// The import's row, once its header was understood, with room for the first chunk.
+    async fn insert(&self, inspector: &Inspector, bytes: i64) -> Result<i64, CommandError> {
+        let mut tx = self.commands.store.pool.begin().await?;
+        let taken = self.commands.import_quota.take(&mut tx, Take::Begin, bytes).await?;
+        let start = inspector.start().ok_or_else(|| bad_body("is empty"))?;
+        let ImportRequest { group, status, consent_source, name, .. } = self.request;
         sqlx::query(
             "INSERT INTO imports (import_id, status, name, group_id, imported_as, consent_source, metadata,
-                 master_key_id, wrapped_key, next_byte, next_line)
-             VALUES ($1, 'spooling', $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                 master_key_id, wrapped_key, next_byte, next_line, spool_bytes)
+             VALUES ($1, 'spooling', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(self.id)
         .bind(name)
@@ -248,14 +220,15 @@ impl<'a> Upload<'a> {
         .bind(&self.wrapped_key)
         .bind(start.byte)
         .bind(start.line)
-        .execute(&self.commands.store.pool)
+        .bind(taken)
+        .execute(&mut *tx)
         .await?;
-        Ok(())
+        tx.commit().await?;
+        Ok(taken)
     }
 
     /// Makes it an import, together with the answer that a repeat of the key gets.
-    async fn queue(&self, mac: Mac, rows: i64) -> Result<Done, CommandError> {
-        let bytes = mac.bytes;
+    async fn queue(&self, mac: Mac, inspected: Inspected) -> Result<Done, CommandError> {
         let key = self.context.idempotency.as_ref().map(|key| mac.key(self.commands, key));
         let mut tx = self.commands.store.pool.begin().await?;
         if let Some(done) = idempotent::take(&mut tx, key.as_ref()).await? {
@@ -263,13 +236,16 @@ impl<'a> Upload<'a> {
             drop_upload(&self.commands.store.pool, self.id).await?;
             return Ok(done);
         }
+        let Inspected { rows, scanned: Scanned { layout, warnings, .. } } = inspected;
         let queued = sqlx::query(
-            "UPDATE imports SET status = 'queued', bytes_total = $2, rows_total = $3
+            "UPDATE imports SET status = 'queued', bytes_total = $2, rows_total = $3, layout = $4, warnings = $5
              WHERE import_id = $1 AND status = 'spooling'",
         )
         .bind(self.id)
-        .bind(bytes)
+        .bind(self.bytes)
         .bind(rows)
+        .bind(Json(layout))
+        .bind(Json(warnings))
         .execute(&mut *tx)
         .await?;
         if queued.rows_affected() == 0 {

@@ -1,10 +1,14 @@
 //! What is to be seen of imports.
 
+use super::dry_run::{ReadColumn, read_columns};
+use super::layout::Layout;
+use super::scan::Warning;
 use super::{PAGE_MAX, REJECTED_MAX};
 use crate::{CommandError, Commands};
 use chrono::{DateTime, Utc};
 use domain::{GroupId, ImportId};
 use serde::Serialize;
+use sqlx::types::Json;
 
 /// An import as far as it got. `rows` is the sum of the five counts after it.
 #[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
@@ -42,7 +46,28 @@ const COLUMNS: &str = "SELECT import_id, status, reason, name, group_id AS group
      next_byte AS bytes_read, bytes_total, created_at, finished_at
      FROM imports WHERE status <> 'spooling'";
 
+/// How a file was understood when it was uploaded.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Understood {
+    pub columns: Vec<ReadColumn>,
+    pub warnings: Vec<Warning>,
+}
+
 impl Commands {
+    /// Of an import by an earlier release: nothing.
+    pub async fn import_understood(&self, id: ImportId) -> Result<Understood, CommandError> {
+        type Stored = (Option<Json<Layout>>, Option<Json<Vec<Warning>>>);
+        let found: Option<Stored> = sqlx::query_as(
+            "SELECT layout, warnings FROM imports WHERE import_id = $1 AND status <> 'spooling'",
+        )
+        .bind(id)
+        .fetch_optional(&self.store.pool)
+        .await?;
+        let (layout, warnings) = found.ok_or(CommandError::NotFound("import"))?;
+        let columns = layout.map(|Json(layout)| read_columns(layout)).unwrap_or_default();
+        Ok(Understood { columns, warnings: warnings.map(|Json(warnings)| warnings).unwrap_or_default() })
+    }
+
     pub async fn import(&self, id: ImportId) -> Result<ImportStatus, CommandError> {
         let found = sqlx::query_as(&format!("{COLUMNS} AND import_id = $2"))
             .bind(REJECTED_MAX)

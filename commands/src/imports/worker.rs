@@ -1,17 +1,19 @@
 //! Working imports off, on any number of machines.
 
 use super::ImportedStatus;
-use super::REASON_GROUP_DELETED;
 use super::batch::Reader;
 use super::decide::Plan;
-use super::header::Header;
+use super::inspect::{Inspector, Wanted};
+use super::layout::Layout;
 use super::lease::{self, Claim, Halt};
 use super::row::Row;
 use super::spool::{self, Spool};
+use super::{REASON_GROUP_DELETED, REASON_NOT_UNDERSTOOD};
 use crate::permits;
 use crate::{CommandError, Commands, attributes};
+use chrono::{DateTime, Utc};
 use domain::{ImportId, PermitId, SubscriberId};
-use eventstore::StoreError;
+use sqlx::types::Json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,19 +48,17 @@ impl Commands {
 
     async fn work_on(&self, claim: Claim, stop: &CancellationToken) -> Result<(), Halt> {
         let at = claim.cursor();
-        let (plan, delimiter, spool) = self.open_import(claim).await?;
-        let mut reader = Reader::new(spool, delimiter, at);
-        let mut batch = reader.batch(&plan.layout, &self.store.master).await?;
+        let (plan, spool) = self.open_import(claim).await?;
+        let mut reader = Reader::new(spool, &plan, at);
+        let mut batch = reader.batch(&plan, &self.store.master).await?;
         while !batch.is_empty() {
             if stop.is_cancelled() {
                 return Ok(lease::release(&self.store.pool, plan.id, plan.fence).await?);
             }
             self.check_group_of(&plan).await?;
             // While the database writes this batch, the next one is read.
-            let (written, next) = tokio::join!(
-                self.import_batch(&plan, &batch),
-                reader.batch(&plan.layout, &self.store.master)
-            );
+            let (written, next) =
+                tokio::join!(self.import_batch(&plan, &batch), reader.batch(&plan, &self.store.master));
             written?;
             if plan.status == ImportedStatus::OptedOut {
                 self.wait_for_permits(&batch.rows).await;
@@ -70,20 +70,21 @@ impl Commands {
         Ok(())
     }
 
-    async fn open_import(&self, claim: Claim) -> Result<(Plan, u8, Spool), Halt> {
-        let Claim { import_id: id, fence, bytes_total, .. } = claim;
+    async fn open_import(&self, claim: Claim) -> Result<(Plan, Spool), Halt> {
+        let Claim { import_id: id, fence, bytes_total, created_at, .. } = claim;
         let (store, master) = (&self.store, &self.store.master);
         let key = Arc::new(spool::open_key(master, id, &claim.master_key_id, &claim.wrapped_key)?);
         let spool = Spool { pool: store.pool.clone(), id, key: key.clone(), bytes_total };
-        let header = Header::read(&spool.read_from(0).await?).map_err(StoreError::Format)?;
-        attributes::remember(&store.pool, header.layout.attributes.iter().map(|(_, name)| name)).await?;
+        let status = ImportedStatus::parse(&claim.imported_as)?;
+        let layout = match claim.layout {
+            Some(Json(layout)) => layout,
+            None => inspected(&spool, status, created_at).await?,
+        };
+        if status == ImportedStatus::Active {
+            attributes::remember(&store.pool, layout.keys()).await?;
+        }
         let mut metadata = claim.metadata.0;
         metadata.insert("import_id".into(), id.to_string());
-        let status = ImportedStatus::parse(&claim.imported_as)?;
-        let layout = match status {
-            ImportedStatus::Active => header.layout,
-            ImportedStatus::OptedOut => header.layout.of_opted_out(),
-        };
         let plan = Plan {
             id,
             fence,
@@ -94,8 +95,9 @@ impl Commands {
             hash_key_id: master.id().into(),
             metadata,
             layout,
+            uploaded_at: created_at,
         };
-        Ok((plan, header.delimiter, spool))
+        Ok((plan, spool))
     }
 
     async fn check_group_of(&self, plan: &Plan) -> Result<(), Halt> {
@@ -127,5 +129,28 @@ impl Commands {
                 .fetch_all(&self.store.pool)
                 .await?;
         permits::open_for_readers(&self.store.pool, &readers).await
+    }
+}
+
+/// Of an import that an earlier release took: read anew as a whole, and given up where it would be refused today.
+async fn inspected(
+    spool: &Spool,
+    status: ImportedStatus,
+    uploaded_at: DateTime<Utc>,
+) -> Result<Layout, Halt> {
+    let mut inspector = Inspector::new(Wanted { status, ..Wanted::default() }, uploaded_at);
+    let mut byte = 0;
+    loop {
+        let chunk = spool.read_from(byte).await?;
+        if chunk.is_empty() {
+            break;
+        }
+        inspector.chunk(&chunk).map_err(|_| Halt::Fail(REASON_NOT_UNDERSTOOD))?;
+        byte += chunk.len() as i64;
+    }
+    let scanned = inspector.end().map_err(|_| Halt::Fail(REASON_NOT_UNDERSTOOD))?.scanned;
+    match scanned.faults.is_empty() {
+        true => Ok(scanned.layout),
+        false => Err(Halt::Fail(REASON_NOT_UNDERSTOOD)),
     }
 }

@@ -2,11 +2,14 @@
 
 mod cancel;
 mod concurrent;
+mod consent;
 mod crash;
 mod export;
 mod files;
 mod idempotency;
+mod lists;
 mod people;
+mod quota;
 mod refused;
 mod size;
 pub mod support;

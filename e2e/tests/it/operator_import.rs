@@ -12,6 +12,17 @@ async fn a_file_goes_into_a_group_by_its_name_twice_without_a_second_group() {
     let api = stack.client();
     let file = stack.dir().join("readers.csv");
     std::fs::write(&file, Export::clean("reader", READERS).csv).unwrap();
+    let dry = stack.operate(&[
+        "import",
+        &file.display().to_string(),
+        "--dry-run",
+        "--column",
+        "first_name=attribute",
+    ]);
+    assert!(dry.contains("email") && dry.contains("reader4@example.com") && dry.contains("50 rows"), "{dry}");
+    assert!(dry.contains("attribute -> first_name_2"), "{dry}");
+    let none: Vec<Value> = api.all("/imports").await;
+    assert!(none.is_empty(), "nothing is kept");
     let import = || stack.operate(&["import", &file.display().to_string(), "--group", "Łetters & more"]);
     let said = import();
     assert!(said.contains("50"), "{said}");

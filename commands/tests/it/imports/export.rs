@@ -130,8 +130,9 @@ impl Writer {
             Column::Last => last.to_owned(),
             Column::Tags => tags.clone(),
         });
+        let is_short = ragged && self.random.one_in(2);
         match ragged {
-            true if self.random.one_in(2) => self.cells(&cells[..3]),
+            true if is_short => self.cells(&cells[..3]),
             true => self.cells(&[&cells[..], &["more".to_owned()]].concat()),
             false => {
                 self.spread(&mut cells);
@@ -139,10 +140,18 @@ impl Writer {
             }
         }
         self.end_line();
-        match bad || ragged || too_long {
+        // A short row is filled, unless it runs over lines: a quote may be left open.
+        let lacks = |column: Column| is_short && self.columns[3] == column;
+        let is_open = is_short && cells[..3].iter().any(|cell| cell.contains(['\r', '\n']));
+        let is_too_long = too_long && !lacks(Column::Tags);
+        let is_wide = ragged && !is_short;
+        match bad || is_wide || is_open || is_too_long || lacks(Column::Address) {
             true => self.reject(start),
             false => {
-                self.take(canonical, address, &[("first_name", first), ("last_name", last), ("tags", &tags)])
+                let given = |column: Column, value: &'static str| if lacks(column) { "" } else { value };
+                let tags = if lacks(Column::Tags) { "" } else { &tags };
+                let (first, last) = (given(Column::First, first), given(Column::Last, last));
+                self.take(canonical, address, &[("first_name", first), ("last_name", last), ("tags", tags)])
             }
         }
     }

@@ -41,7 +41,7 @@ pub fn id_in(done: &Done, field: &str) -> uuid::Uuid {
 }
 
 pub fn active(group: Option<GroupId>) -> ImportRequest {
-    ImportRequest { group, status: ImportedStatus::Active, consent_source: None, name: None }
+    ImportRequest { group, ..ImportRequest::default() }
 }
 
 pub fn opted_out() -> ImportRequest {

@@ -1,0 +1,160 @@
+use super::*;
+use Meaning::{
+    Attribute, ConfirmationDate, ConsentDate, ConsentIp, Email, FirstName, Name, NotSubscribed,
+    NotUnderstood, OptOutDate, Status, Subscribed,
+};
+
+fn assert_all(expected: Meaning, columns: &[&str]) {
+    for column in columns {
+        assert_eq!(meaning(column), expected, "{column}");
+    }
+}
+
+#[test]
+fn usual_spellings_are_understood() {
+    let address =
+        ["Email Address", "E-mail", "email", "E-Mail-Adresse", "mail", "email_address", "EMAIL", "\"Email\""];
+    assert_all(Email, &address);
+    assert_all(FirstName, &["First Name", "FNAME", "Vorname", "given_name", "firstName"]);
+    assert_all(Name, &["Full Name"]);
+    assert_all(
+        ConsentDate,
+        &["OPTIN_TIME", "Subscribed At", "Consent Timestamp", "Email Marketing Consent Timestamp"],
+    );
+    assert_all(ConfirmationDate, &["CONFIRM_TIME"]);
+    assert_all(ConsentIp, &["OPTIN_IP", "subscribed_ip", "Opt-in IP address"]);
+}
+
+#[test]
+fn columns_that_say_yes_are_known_by_many_names() {
+    let columns = [
+        "subscribed_to_emails",
+        "Accepts Email Marketing",
+        "Accepts Marketing",
+        "Email Marketing Consent",
+        "OPT_IN",
+        "DOUBLE_OPT-IN",
+        "Opted In",
+        "is_subscribed",
+        "subscribed",
+        "newsletter",
+        "Newsletter subscription",
+        "marketing_consent",
+        "Email Opt In",
+        "hasOptedIn",
+        "confirmed",
+        "Newsletter abonniert",
+        "Consentement",
+        "GDPR consent",
+        "Marketing permission",
+        "Subscribed to list",
+    ];
+    assert_all(Subscribed, &columns);
+}
+
+#[test]
+fn columns_that_say_no_are_known_by_many_names() {
+    let columns = [
+        "doNotEmail",
+        "DoNotContact",
+        "Do Not Email",
+        "HasOptedOutOfEmail",
+        "Email Opt Out",
+        "Unsubscribed from all email",
+        "Opted out of email: Marketing Information",
+        "Opted out of all email",
+        "hs_email_optout",
+        "BLACKLISTED",
+        "EMAIL_BLOCKLISTED",
+        "email_disabled",
+        "unsubscribed",
+        "Bounced",
+        "hard_bounced",
+        "complained",
+        "Email Suppressed",
+        "no_marketing",
+        "not subscribed",
+        "Abgemeldet",
+        "bounce_type",
+        "Unsubscribed from list",
+        "email_list_unsubscribed",
+        "Do not allow Emails",
+        "Désabonné",
+        "Invalid email address",
+    ];
+    assert_all(NotSubscribed, &columns);
+    let dates = [
+        "UNSUB_TIME",
+        "unsubscribed_at",
+        "Unsubscribed At",
+        "Opt-out date",
+        "Opt Out Reason",
+        "Email hard bounce reason",
+        "CLEAN_TIME",
+        "bounced_at",
+        "deleted_at",
+        "complaint_date",
+        "UNSUB_REASON_OTHER",
+        "Unsubscribe campaign",
+        "Abmeldedatum",
+    ];
+    assert_all(OptOutDate, &dates);
+}
+
+#[test]
+fn words_on_somebodys_standing_are_known() {
+    let columns = [
+        "status",
+        "Member Status",
+        "Email status",
+        "Group status",
+        "Subscription state",
+        "Marketing contact status",
+        "Email preference",
+        "Subscribed/Opted out",
+    ];
+    assert_all(Status, &columns);
+}
+
+#[test]
+fn what_can_be_read_both_ways_is_not_guessed() {
+    assert_all(NotUnderstood, &["not unsubscribed", "Not opted out", "active_subscription"]);
+}
+
+#[test]
+fn other_columns_are_attributes() {
+    // Mailchimp's `Address` is the postal one.
+    let columns = [
+        "Address",
+        "Birthday",
+        "TAGS",
+        "e",
+        "浩",
+        "description",
+        "Posting permissions",
+        "Lead Status",
+        "state",
+        "Accepts SMS Marketing",
+        "DoNotCall",
+        "HasOptedOutOfFax",
+        "Subscription plan",
+        "stripe_subscription_id",
+        "Marketing emails bounced",
+        "Consent source",
+        "complimentary_plan",
+        "unsubscribe_url",
+        "accepts_terms",
+        "Became a Subscriber Date",
+        "Subscriber",
+        "Subscription No.",
+    ];
+    assert_all(Attribute, &columns);
+}
+
+#[test]
+fn a_spelling_has_one_meaning() {
+    let all = || SPELLINGS.iter().flat_map(|(_, spellings)| spellings.split(' '));
+    let distinct: std::collections::BTreeSet<_> = all().collect();
+    assert_eq!(all().count(), distinct.len());
+    assert_eq!(meaning(""), Attribute);
+}
