@@ -145,6 +145,7 @@ all_checks() {
   cargo fmt --all --check
   python3 scripts/layers.py
   python3 scripts/promises.py
+  python3 scripts/locks.py
   faults_apply
   cargo clippy --workspace --all-targets --locked -- -D warnings
   step "Licences, bans and sources of the dependencies" "2 min the first time"

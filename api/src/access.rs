@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     Plain,
     Query,
     Command,
+    /// A command that may be repeated as it is: a key is ignored, lest it answer what is not so any more.
+    OptOut,
     /// A command whose body streams in for as long as it takes.
     Upload,
     /// A command that takes or answers secrets, of which nothing is kept: no idempotency key.
@@ -120,6 +122,10 @@ impl Routes {
 
     pub fn command(self, access: Access, route: UtoipaMethodRouter<App>) -> Self {
         self.add(access, Kind::Command, route)
+    }
+
+    pub fn opt_out(self, access: Access, route: UtoipaMethodRouter<App>) -> Self {
+        self.add(access, Kind::OptOut, route)
     }
 
     pub fn into_router(self) -> OpenApiRouter<App> {

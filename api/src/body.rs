@@ -38,7 +38,7 @@ impl<T: Input> FromRequest<App> for Call<T> {
     }
 }
 
-/// A command whose answer is not kept for repeats, since it holds a secret.
+/// A command whose answer is not kept for repeats: it holds a secret, or may be repeated as it is.
 pub(crate) struct Unkept<T> {
     pub context: Context,
     pub body: T,

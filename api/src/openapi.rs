@@ -81,12 +81,17 @@ pub(crate) fn complete(paths: &mut Paths, access: Access, kind: Kind) {
             match kind {
                 Kind::Plain | Kind::Secret => {}
                 Kind::Query => query(operation),
-                Kind::Command | Kind::Upload => command(operation),
+                Kind::Command | Kind::Upload => {
+                    keyed(operation);
+                    command(operation);
+                }
+                Kind::OptOut => command(operation),
             }
             if has_query(operation) {
                 problem(operation, "422", "Some parameters cannot be taken: see `errors`.");
             }
-            if operation.request_body.is_some() || matches!(kind, Kind::Command | Kind::Upload) {
+            if operation.request_body.is_some() || matches!(kind, Kind::Command | Kind::OptOut | Kind::Upload)
+            {
                 takes_body(operation);
             }
             if has_id {
@@ -159,16 +164,19 @@ fn takes_body(operation: &mut Operation) {
     problem(operation, "422", "Some fields cannot be taken: see `errors`.");
 }
 
-fn command(operation: &mut Operation) {
+fn keyed(operation: &mut Operation) {
     let text = "A text of your own, at most 200 printable ASCII characters, kept for 24 hours: the same key and body \
         again get the first answer again.";
     let schema = text_schema().min_length(Some(1)).max_length(Some(200)).pattern(Some("^[ -~]+$"));
     parameter(operation, "Idempotency-Key", text, schema, Some("6c1d4f0e-order-1742"));
+    let unfit = "Some fields cannot be taken, or the key was used with another body: see `errors`.";
+    problem(operation, "422", unfit);
+}
+
+fn command(operation: &mut Operation) {
     problem(operation, "400", "The body is no JSON, or a header is malformed.");
     problem(operation, "409", "The present state does not allow it: see `current_status`.");
     problem(operation, "412", "`If-Match` is not the present version.");
-    let unfit = "Some fields cannot be taken, or the key was used with another body: see `errors`.";
-    problem(operation, "422", unfit);
     for (status, response) in &mut operation.responses.responses {
         if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {
             let position = HeaderBuilder::new()

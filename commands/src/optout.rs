@@ -34,12 +34,11 @@ pub struct Preferences {
 }
 
 impl Commands {
-    /// Repeats append nothing and wait all the same. Needs Postgres alone, over a pool of its own.
+    /// A repeat appends nothing, or opts out again whoever came back, and waits all the same: it needs no key. Needs Postgres alone, over a pool of its own.
     pub async fn opt_out(&self, context: &Context, opt_out: OptOut) -> Result<Done, CommandError> {
         let OptOut { subscriber, scope, channel, origin } = opt_out;
         let command = SubscriberCommand::OptOut { scope, channel, origin };
-        let done = self.close_gate(context, subscriber, command.clone(), Value::Null).await?;
-        self.still_out(context, subscriber, command, done).await
+        self.close_gate(context, subscriber, command, Value::Null).await
     }
 
     pub async fn set_preferences(
@@ -49,34 +48,8 @@ impl Commands {
     ) -> Result<Done, CommandError> {
         let Preferences { subscriber, global_opt_out, groups, origin } = wanted;
         let may_opt_in = self.may_opt_in(subscriber).await?;
-        let set = |global_opt_out, groups, origin| SubscriberCommand::SetPreferences {
-            global_opt_out,
-            groups,
-            origin,
-            may_opt_in,
-        };
-        let left = groups.iter().copied().filter(|(_, wanted)| !wanted).collect();
-        let out = set(global_opt_out.filter(|out| *out), left, origin.clone());
-        let set = set(global_opt_out, groups, origin);
-        let done = self.close_gate(context, subscriber, set, Value::Null).await?;
-        self.still_out(context, subscriber, out, done).await
-    }
-
-    /// An idempotency key that was used gets its first answer again. That says that they are out, and has to be true now, also of
-    /// whoever came back in between.
-    async fn still_out(
-        &self,
-        context: &Context,
-        subscriber: SubscriberId,
-        out: SubscriberCommand,
-        done: Done,
-    ) -> Result<Done, CommandError> {
-        if context.idempotency.is_none() {
-            return Ok(done);
-        }
-        let context = Context { idempotency: None, if_match: None, ..context.clone() };
-        let again = self.close_gate(&context, subscriber, out, Value::Null).await?;
-        Ok(if again.appended { again } else { done })
+        let set = SubscriberCommand::SetPreferences { global_opt_out, groups, origin, may_opt_in };
+        self.close_gate(context, subscriber, set, Value::Null).await
     }
 
     async fn may_opt_in(&self, subscriber: SubscriberId) -> Result<bool, CommandError> {

@@ -22,13 +22,12 @@ pub enum Earlier {
     OtherBody,
 }
 
-/// The days are named one by one: the index begins with the day, and a range would read the whole of both days.
+/// One key may be there twice, of two days: the last counts.
 pub async fn look_up(db: impl PgExecutor<'_>, key: &IdempotencyKey) -> Result<Earlier, StoreError> {
     let row: Option<(Vec<u8>, Value)> = sqlx::query_as(
         "SELECT body_hmac, answer FROM idempotency_keys
-         WHERE day IN ((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date - 1)
-           AND actor = $1 AND route = $2 AND key = $3
-           AND created_at > now() - interval '24 hours'",
+         WHERE actor = $1 AND route = $2 AND key = $3 AND created_at > now() - interval '24 hours'
+         ORDER BY created_at DESC LIMIT 1",
     )
     .bind(&key.actor)
     .bind(&key.route)
@@ -55,7 +54,7 @@ pub async fn remember(tx: &mut PgConnection, key: &IdempotencyKey, answer: &Valu
     sqlx::query(
         "INSERT INTO idempotency_keys (day, actor, route, key, body_hmac, answer)
          VALUES ((now() AT TIME ZONE 'UTC')::date, $1, $2, $3, $4, $5)
-         ON CONFLICT (day, actor, route, key) DO UPDATE
+         ON CONFLICT (actor, route, key, day) DO UPDATE
              SET body_hmac = excluded.body_hmac, answer = excluded.answer, created_at = excluded.created_at",
     )
     .bind(&key.actor)

@@ -11,8 +11,11 @@ const TRUSTED: Duration = Duration::from_secs(1);
 /// and would hold its locks for ever: those of gates, which opt-outs wait for, and that of the log's head. It does nothing between
 /// two statements that takes this long.
 ///
+/// Nobody waits for a lock for ever either: longer than for a process that stands still, and less than a request has.
+///
 /// Statements of ours are short: compiling one takes longer than running it, and estimates of large arrays ask for it.
-const SETTINGS: &str = "SET idle_in_transaction_session_timeout = '5s'; SET jit = off";
+const SETTINGS: &str =
+    "SET idle_in_transaction_session_timeout = '5s'; SET lock_timeout = '10s'; SET jit = off";
 
 /// Connects to Postgres. A connection that died meanwhile is noticed when it was idle for a second, else by the
 /// command that meets it, which is tried again.

@@ -7,6 +7,7 @@ use crate::{ConsumeError, Projection, UnknownModel, find};
 use eventstore::{StoreError, feed};
 use sqlx::PgPool;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How far a rebuild is: both are positions of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum RebuildError {
     Unknown(#[from] UnknownModel),
     #[error(transparent)]
     Consume(#[from] ConsumeError),
+    #[error("somebody has been reading {0} for long (a dump?): rebuild it when that is over")]
+    Read(&'static str),
 }
 
 impl From<ReplayError> for RebuildError {
@@ -84,9 +87,28 @@ pub async fn rebuild(
     Ok(Rebuilt { until, dead_letters })
 }
 
+/// Emptying a table waits behind who reads it, queries wait behind that, and other read models behind the checkpoints: so long at the
+/// most, and then once more.
+const LOCK_MOMENT: &str = "SET LOCAL lock_timeout = '500ms'";
+const RESET_TRIES_MAX: u32 = 20;
+const RESET_PAUSE: Duration = Duration::from_secs(1);
+
+async fn reset(pool: &PgPool, projection: &dyn Projection) -> Result<bool, RebuildError> {
+    let mut tries = 1;
+    loop {
+        match reset_once(pool, projection).await {
+            Err(error) if is_lock_timeout(&error) && tries < RESET_TRIES_MAX => tries += 1,
+            Err(error) if is_lock_timeout(&error) => return Err(RebuildError::Read(projection.name())),
+            done => return Ok(done?),
+        }
+        tokio::time::sleep(RESET_PAUSE).await;
+    }
+}
+
 /// Forgets what the projection has done, in one transaction. True: it has put streams aside that the log is out of order of.
-async fn reset(pool: &PgPool, projection: &dyn Projection) -> Result<bool, sqlx::Error> {
+async fn reset_once(pool: &PgPool, projection: &dyn Projection) -> Result<bool, sqlx::Error> {
     let mut tx = pool.begin().await?;
+    sqlx::query(LOCK_MOMENT).execute(&mut *tx).await?;
     // Deliveries begin by writing checkpoints: none is under way behind this lock, not even one that makes its first
     // row, which no row lock would meet.
     sqlx::query("LOCK TABLE checkpoints IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
@@ -98,4 +120,9 @@ async fn reset(pool: &PgPool, projection: &dyn Projection) -> Result<bool, sqlx:
     let are_late = park_late(&mut tx, projection).await?;
     tx.commit().await?;
     Ok(are_late)
+}
+
+/// 55P03, lock_not_available.
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }

@@ -81,8 +81,15 @@ pub fn generate(file: &Path, demonstration: bool) -> anyhow::Result<()> {
 }
 
 pub async fn migrate(config: Config) -> anyhow::Result<()> {
-    let pool = pool(&config.database, CONNECTIONS).await?;
-    eventstore::MIGRATOR.run(&pool).await.context("a migration failed")?;
+    // The pool tells why the database can't be reached.
+    let options = pool(&config.database, CONNECTIONS).await?.connect_options();
+    let done = eventstore::migrate(&options, eventstore::Tries::default()).await;
+    if done.as_ref().is_err_and(eventstore::waited_for_a_lock) {
+        bail!(
+            "somebody has been reading for long (a dump?), and a migration needs a lock: run it again when that is over"
+        );
+    }
+    done.context("a migration failed")?;
     println!("the schema is up to date");
     Ok(())
 }

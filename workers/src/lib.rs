@@ -10,6 +10,7 @@ pub mod media;
 pub mod memory;
 pub mod metrics;
 mod rests;
+pub mod retention;
 pub mod scheduler;
 pub mod sender;
 pub mod window;

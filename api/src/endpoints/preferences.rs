@@ -3,7 +3,7 @@
 //! Read from the streams and not from a read model: whoever changes something sees it at once, without a position.
 
 use crate::access::{Access, Routes};
-use crate::body::{Call, Input};
+use crate::body::{Input, Unkept};
 use crate::input::position::Position;
 use crate::personal::Opener;
 use crate::problem::ApiError;
@@ -31,7 +31,7 @@ pub(super) const GROUPS_MAX: usize = 100;
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app)
         .query(Access::PreferenceToken, routes!(get))
-        .command(Access::PreferenceToken, routes!(put))
+        .opt_out(Access::PreferenceToken, routes!(put))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -184,7 +184,7 @@ impl PreferencesInput {
 async fn put(
     State(app): State<App>,
     reader: Reader,
-    call: Call<PreferencesInput>,
+    call: Unkept<PreferencesInput>,
 ) -> Result<Response, ApiError> {
     let subscriber = reader.claims.subscriber;
     let loaded = Loaded::of(&app, subscriber).await?;
@@ -194,6 +194,5 @@ async fn put(
     let (global_opt_out, groups) = call.body.check(&loaded.groups)?;
     let wanted =
         Preferences { subscriber, global_opt_out: Some(global_opt_out), groups, origin: reader.origin };
-    // Not `once`: a repeat waits as the first call did.
     Ok(respond::no_content(&app.commands.set_preferences(&call.context, wanted).await?))
 }

@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(super) fn routes(app: &App) -> Routes {
-    Routes::new(app).command(Access::PreferenceLink, routes!(post))
+    Routes::new(app).opt_out(Access::PreferenceLink, routes!(post))
 }
 
 /// `{"global": true}`, or the groups to opt out of.
@@ -77,7 +77,7 @@ async fn post(State(app): State<App>, reader: Reader, request: Request) -> Resul
 
 async fn by_json(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
     let (parts, bytes) = whole(app, request, OptOutInput::MAX_BYTES).await?;
-    let context = context::of(app, &parts, &[&bytes])?;
+    let context = context::plain(&parts);
     let scope = scope(app, json::parse(&bytes)?).await?;
     let done = opt_out(app, &context, reader, scope, Channel::PreferencePage).await?;
     Ok(respond::no_content(&done))
@@ -130,7 +130,6 @@ pub(super) async fn opt_out(
     channel: Channel,
 ) -> Result<Done, ApiError> {
     let subscriber = reader.claims.subscriber;
-    // Not `once`: a repeat waits as the first call did.
     Ok(app.commands.opt_out(context, OptOut { subscriber, scope, channel, origin: reader.origin }).await?)
 }
 

@@ -46,6 +46,9 @@ fn check_headers(route: &str, operation: &Value) {
     if is_secret {
         // Of what takes or answers secrets nothing is kept for repeats.
         assert!(named("Idempotency-Key").is_none() && named("Postledger-Position").is_none(), "{route}");
+    } else if ["post /emails/unsubscribe", "put /preferences"].contains(&route) {
+        // A key is ignored where somebody opts out.
+        assert!(named("Idempotency-Key").is_none(), "{route}");
     } else if is_command {
         let key = named("Idempotency-Key").unwrap_or_else(|| panic!("{route}: no Idempotency-Key"));
         assert!(key["example"].is_string(), "{route}: no example");

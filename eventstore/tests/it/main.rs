@@ -7,5 +7,6 @@ mod crashing;
 mod golden;
 mod guards;
 mod lost;
+mod migrations;
 mod sequencing;
 mod support;

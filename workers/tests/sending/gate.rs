@@ -5,7 +5,6 @@ use commands::{Context, OptOut, Preferences, Timing};
 use domain::campaign::OnUnknown;
 use domain::consent::{Channel, Origin, Scope};
 use domain::{GroupId, SubscriberId};
-use eventstore::IdempotencyKey;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -28,19 +27,8 @@ fn step(world: &World, sender: Sender) -> JoinHandle<()> {
     tokio::spawn(async move { assert!(sender.step(&stop).await.unwrap(), "there was nothing to do") })
 }
 
-/// Repeats of one request bear one key.
-fn by_key(key: &str) -> Context {
-    let key = IdempotencyKey {
-        actor: "reader".into(),
-        route: "/emails/unsubscribe".into(),
-        key: key.into(),
-        body_hmac: [0; 32],
-    };
-    Context { idempotency: Some(key), ..Context::system("test") }
-}
-
 /// With a call under way, an opt-out of that reader waits for its settlement or for W and the margin: of everything and of
-/// the group, by its button or among all preferences, and whoever repeats it, by the same key as well.
+/// the group, by its button or among all preferences, and whoever repeats it.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn an_opt_out_waits_for_an_open_permit(pool: PgPool) {
     let world = World::new(&pool).await;
@@ -53,7 +41,7 @@ async fn an_opt_out_waits_for_an_open_permit(pool: PgPool) {
     let (commands, group) = (&world.commands, world.group);
     let by = Context::system("test");
     for tries in ["first", "repeat"] {
-        waits(commands.opt_out(&by_key("all"), opt_out(readers[0])), tries).await;
+        waits(commands.opt_out(&by, opt_out(readers[0])), tries).await;
         waits(commands.opt_out(&by, opt_out_of(group, readers[1])), tries).await;
         let groups = vec![(group, false)];
         let origin = Origin::default();
