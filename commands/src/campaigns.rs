@@ -263,7 +263,7 @@ impl Commands {
 
     async fn wait_for_campaign(&self, id: CampaignId) -> Result<(), CommandError> {
         let open = permits::open_for_campaign(&self.store.pool, id).await?;
-        permits::wait(&self.store.pool, &open, self.timing).await;
+        permits::wait(&self.store.pool, &open).await;
         Ok(())
     }
 }

@@ -37,7 +37,7 @@ pub use groups::GroupPatch;
 pub use media::{NewMedium, UPLOAD_BEGINS_WITHIN, UnwantedFile};
 pub use optout::{OptOut, Preferences};
 pub use passwords::{PASSWORD_MAX_BYTES, Password, PasswordError, Passwords, Verdict};
-pub use permits::reader_key;
+pub use permits::{LONGEST, reader_key};
 pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
 pub use subscriptions::{NewSubscription, SubscriptionLink, SubscriptionToken};

@@ -84,7 +84,7 @@ impl Commands {
         };
         let pool = &self.opt_outs.pool;
         let open = permits::open_for_readers(pool, &[subscriber]).await?;
-        permits::wait(pool, &open, self.timing).await;
+        permits::wait(pool, &open).await;
         Ok(done)
     }
 }

@@ -9,10 +9,10 @@ use super::lease::{self, Claim, Halt};
 use super::row::Row;
 use super::spool::{self, Spool};
 use super::{REASON_GROUP_DELETED, REASON_NOT_UNDERSTOOD};
-use crate::permits;
+use crate::permits::{self, LONGEST, OpenPermit};
 use crate::{CommandError, Commands, attributes};
 use chrono::{DateTime, Utc};
-use domain::{ImportId, PermitId, SubscriberId};
+use domain::{ImportId, SubscriberId};
 use sqlx::types::Json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -115,13 +115,13 @@ impl Commands {
     /// another after its lease at the earliest, which is longer.
     async fn wait_for_permits(&self, rows: &[Row]) {
         match self.open_permits(rows).await {
-            Ok(open) => permits::wait(&self.store.pool, &open, self.timing).await,
+            Ok(open) => permits::wait(&self.store.pool, &open).await,
             // Where the database does not answer, the time alone decides.
-            Err(_) => tokio::time::sleep(self.timing.window + self.timing.margin).await,
+            Err(_) => tokio::time::sleep(LONGEST.window + LONGEST.margin).await,
         }
     }
 
-    async fn open_permits(&self, rows: &[Row]) -> Result<Vec<PermitId>, CommandError> {
+    async fn open_permits(&self, rows: &[Row]) -> Result<Vec<OpenPermit>, CommandError> {
         let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
         let readers: Vec<SubscriberId> =
             sqlx::query_scalar("SELECT subscriber_id FROM gates WHERE address_hash = ANY($1)")

@@ -1,6 +1,6 @@
 use super::may_send::MaySend;
 use super::{Claim, Lease};
-use crate::{CommandError, Commands, Context, reader_key};
+use crate::{CommandError, Commands, Context, permits, reader_key};
 use domain::dispatch::{Authorization, Dispatch, DispatchCommand, DispatchError, Index, Refusal};
 use domain::{AddressHash, CampaignId, Event, GroupId, Guarded, PermitId, Sequence, SubscriberId};
 use eventstore::memory::Durable;
@@ -115,7 +115,7 @@ impl Commands {
     {
         let (id, hold) = (permit.id, permit.hold);
         if !allowed.is_empty() {
-            open_permit(&mut tx, lease, permit).await?;
+            open_permit(&mut tx, lease, permit, permits::start_within_ms(self.timing)).await?;
         }
         if !renew_lease(&mut tx, lease, hold).await? {
             return Ok(Authorized::Lost);
@@ -194,10 +194,15 @@ fn judge(
     (allowed, suppressed)
 }
 
-async fn open_permit(tx: &mut PgConnection, lease: Lease, permit: NewPermit<'_>) -> Result<(), CommandError> {
+async fn open_permit(
+    tx: &mut PgConnection,
+    lease: Lease,
+    permit: NewPermit<'_>,
+    start_within_ms: i32,
+) -> Result<(), CommandError> {
     sqlx::query(
-        "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, readers, expires_at)
-         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))",
+        "INSERT INTO permits (permit_id, campaign_id, dispatch_id, mailer, readers, expires_at, start_within_ms)
+         VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), $7)",
     )
     .bind(permit.id)
     .bind(permit.campaign)
@@ -205,6 +210,7 @@ async fn open_permit(tx: &mut PgConnection, lease: Lease, permit: NewPermit<'_>)
     .bind(permit.mailer)
     .bind(permit.readers)
     .bind(permit.hold.as_secs_f64())
+    .bind(start_within_ms)
     .execute(tx)
     .await?;
     Ok(())

@@ -58,6 +58,20 @@ fn taken() -> String {
     )
 }
 
+/// The campaigns that have work, one look in the index for each, in their order: what a paused one has waiting is passed at once.
+fn campaigns_with_work(side: &str) -> String {
+    format!(
+        "campaigns AS (
+             (SELECT campaign_id FROM dispatch_work WHERE pending > 0 AND campaign_id {side} $2
+              ORDER BY campaign_id LIMIT 1)
+             UNION ALL
+             SELECT (SELECT w.campaign_id FROM dispatch_work w
+                     WHERE w.pending > 0 AND w.campaign_id {side} $2 AND w.campaign_id > k.campaign_id
+                     ORDER BY w.campaign_id LIMIT 1)
+             FROM campaigns k WHERE k.campaign_id IS NOT NULL)"
+    )
+}
+
 impl Commands {
     /// One dispatch that has something to do: to send, to close after a cancel, or to clear up after a dead worker. Of the
     /// campaign that follows `after`, the last one's, so that campaigns take turns: neither a large one nor one that fails
@@ -67,33 +81,47 @@ impl Commands {
         lease: Duration,
         after: CampaignId,
     ) -> Result<Option<Claim>, CommandError> {
-        match self.claim_among("w.campaign_id > $2", lease, after).await? {
-            None => self.claim_among("w.campaign_id <= $2", lease, after).await,
+        match self.claim_among(">", lease, after).await? {
+            None => self.claim_among("<=", lease, after).await,
             claim => Ok(claim),
         }
     }
 
     async fn claim_among(
         &self,
-        campaigns: &'static str,
+        side: &'static str,
         lease: Duration,
         after: CampaignId,
     ) -> Result<Option<Claim>, CommandError> {
         Ok(sqlx::query_as(&format!(
-            "WITH next AS (
-                 SELECT w.dispatch_id, c.status FROM dispatch_work w JOIN campaign_gates c USING (campaign_id)
-                 WHERE {campaigns} AND w.pending > 0
+            "WITH RECURSIVE {campaigns_with_work},
+             known AS MATERIALIZED (
+                 SELECT k.campaign_id,
+                     (SELECT c.status FROM campaign_gates c WHERE c.campaign_id = k.campaign_id) AS status
+                 FROM campaigns k WHERE k.campaign_id IS NOT NULL),
+             left_behind AS (
+                 SELECT w.dispatch_id, c.status FROM open_permits() p JOIN dispatch_work w USING (dispatch_id)
+                 JOIN campaign_gates c ON c.campaign_id = w.campaign_id
+                 WHERE p.expires_at < clock_timestamp() AND c.status IN ('sending', 'paused')
+                   AND w.campaign_id {side} $2 AND w.pending > 0
                    AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
-                   AND (w.not_before IS NULL OR w.not_before < clock_timestamp() OR c.status = 'cancelled')
-                   AND (c.status = 'cancelled' OR (c.status = 'sending' AND (SELECT sending_stopped_by()) IS NULL)
-                     OR (c.status IN ('sending', 'paused') AND EXISTS (
-                       SELECT FROM permits p
-                       WHERE p.dispatch_id = w.dispatch_id AND p.expires_at < clock_timestamp())))
-                 ORDER BY w.campaign_id, w.page LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
+                   AND (w.not_before IS NULL OR w.not_before < clock_timestamp())
+                 ORDER BY w.campaign_id, w.page LIMIT 1 FOR UPDATE OF w SKIP LOCKED),
+             fresh AS (
+                 SELECT d.dispatch_id, k.status FROM known k CROSS JOIN LATERAL (
+                     SELECT w.dispatch_id FROM dispatch_work w
+                     WHERE w.campaign_id = k.campaign_id AND w.pending > 0
+                       AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
+                       AND (w.not_before IS NULL OR w.not_before < clock_timestamp() OR k.status = 'cancelled')
+                     ORDER BY w.page LIMIT 1 FOR UPDATE SKIP LOCKED) d
+                 WHERE k.status = 'cancelled' OR (k.status = 'sending' AND (SELECT sending_stopped_by()) IS NULL)
+                 LIMIT 1),
+             next AS (SELECT * FROM left_behind UNION ALL SELECT * FROM fresh LIMIT 1)
              UPDATE dispatch_work w
-             SET {} FROM next WHERE w.dispatch_id = next.dispatch_id
+             SET {taken} FROM next WHERE w.dispatch_id = next.dispatch_id
              RETURNING w.dispatch_id, w.campaign_id, w.fence, w.deaths - 1 AS deaths, next.status",
-            taken()
+            campaigns_with_work = campaigns_with_work(side),
+            taken = taken()
         ))
         .bind(lease.as_secs_f64())
         .bind(after)
@@ -165,13 +193,13 @@ impl Commands {
         dispatch: DispatchId,
     ) -> Result<(Vec<ExpiredPermit>, Option<Duration>), CommandError> {
         let expired = sqlx::query_as(
-            "SELECT permit_id, mailer FROM permits WHERE dispatch_id = $1 AND expires_at < clock_timestamp()",
+            "SELECT permit_id, mailer FROM open_permits() WHERE dispatch_id = $1 AND expires_at < clock_timestamp()",
         )
         .bind(dispatch)
         .fetch_all(&self.store.pool)
         .await?;
         let open: Option<(DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
-            "SELECT max(expires_at), clock_timestamp() FROM permits
+            "SELECT max(expires_at), clock_timestamp() FROM open_permits()
              WHERE dispatch_id = $1 AND expires_at >= clock_timestamp() HAVING count(*) > 0",
         )
         .bind(dispatch)

@@ -3,3 +3,4 @@
 
 mod erasure;
 mod imports;
+mod permits;

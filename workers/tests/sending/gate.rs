@@ -1,7 +1,7 @@
 //! What an acknowledgement waits for, and what it does not.
 
 use crate::support::*;
-use commands::{Context, OptOut, Preferences, Timing};
+use commands::{Commands, Context, MailerNames, OptOut, Preferences, Timing};
 use domain::campaign::OnUnknown;
 use domain::consent::{Channel, Origin, Scope};
 use domain::{GroupId, SubscriberId};
@@ -57,6 +57,25 @@ async fn waits<T>(acknowledged: impl Future<Output = Result<T, commands::Command
     let start = Instant::now();
     acknowledged.await.unwrap();
     assert!(start.elapsed() >= TIMING.window + TIMING.margin, "the {tries} did not wait");
+}
+
+/// Processes need no common setting: the permit says how long its worker's calls may start.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_opt_out_waits_for_the_window_of_the_permits_own_worker(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    world.frozen_campaign(OnUnknown::Hold).await;
+    let mailer = Scripted::accepting();
+    let closed = mailer.door.write().await;
+    let sending = step(&world, world.sender(mailer.clone()).await);
+    world.until(async || world.has_permits().await).await;
+    let short = Timing { window: Duration::from_millis(1), margin: Duration::from_millis(1) };
+    let store = world.commands.store.clone();
+    let elsewhere = Commands::new(store, pool.clone(), short, MailerNames::of(["scripted"]));
+    waits(elsewhere.opt_out(&Context::system("test"), opt_out(reader)), "process of a short window").await;
+    drop(closed);
+    sending.await.unwrap();
+    assert!(mailer.copies().is_empty(), "a call started after the opt-out was acknowledged");
 }
 
 /// Two campaigns to one reader, both under way: the first to be settled is not the last.
