@@ -84,6 +84,9 @@ impl From<StoreError> for CommandError {
             StoreError::AddressTaken => {
                 Self::forbidden("taken", "a subscriber with this address exists already")
             }
+            StoreError::InUse(status) => Self::forbidden(status, "a campaign that is under way uses it"),
+            StoreError::Gone("medium") => Self::invalid("template", "it shows a medium that was deleted"),
+            StoreError::Gone(thing) => Self::invalid(thing, format!("the {thing} is not known")),
             StoreError::Conflict => Self::Conflict,
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Database(_)

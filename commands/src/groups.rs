@@ -45,26 +45,7 @@ impl Commands {
 
     /// Refused while a campaign that is under way uses it.
     pub async fn delete_group(&self, context: &Context, id: GroupId) -> Result<Done, CommandError> {
-        self.refuse_if_used("group_id", id).await?;
         Ok(self.store.execute::<Group>(id, GroupCommand::Delete, context.request(Value::Null)).await?)
-    }
-
-    pub(crate) async fn refuse_if_used(
-        &self,
-        column: &'static str,
-        id: uuid::Uuid,
-    ) -> Result<(), CommandError> {
-        let used: Option<String> = sqlx::query_scalar(&format!(
-            "SELECT status FROM campaign_gates
-             WHERE {column} = $1 AND status IN ('scheduled', 'freezing', 'sending', 'paused') LIMIT 1"
-        ))
-        .bind(id)
-        .fetch_optional(&self.store.pool)
-        .await?;
-        match used {
-            None => Ok(()),
-            Some(status) => Err(CommandError::forbidden(status, "a campaign that is under way uses it")),
-        }
     }
 
     /// The groups of these that do not exist.

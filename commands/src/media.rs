@@ -81,7 +81,6 @@ impl Commands {
 
     /// Refused while a campaign that is under way uses it. Its file is unwanted from the commit on.
     pub async fn delete_medium(&self, context: &Context, id: MediaId) -> Result<Done, CommandError> {
-        self.refuse_if_shown(id).await?;
         let request = context.request(Value::Null);
         Ok(self.store.execute::<Media>(id, MediaCommand::Delete, request).await?)
     }
@@ -100,28 +99,6 @@ impl Commands {
         let ids: Vec<MediaId> = ids.iter().copied().collect();
         let loaded = load_many::<Media>(&self.store.pool, &ids).await?;
         Ok(loaded.into_iter().map(|(id, medium)| (id, medium.aggregate)).collect())
-    }
-
-    /// A template names a medium by its id, in a call or in a URL. What is scheduled will take the template's last version;
-    /// what is under way has taken one of them.
-    async fn refuse_if_shown(&self, id: MediaId) -> Result<(), CommandError> {
-        let shown: Option<String> = sqlx::query_scalar(
-            "SELECT g.status FROM campaign_gates g JOIN events e
-                 ON e.aggregate_type = 'template' AND e.aggregate_id = g.template_id::text
-             WHERE g.status IN ('scheduled', 'freezing', 'sending', 'paused')
-                 AND strpos(e.payload::text, $1) > 0
-                 AND (g.status <> 'scheduled' OR e.sequence = (
-                     SELECT max(sequence) FROM events
-                     WHERE aggregate_type = 'template' AND aggregate_id = e.aggregate_id))
-             LIMIT 1",
-        )
-        .bind(id.to_string())
-        .fetch_optional(&self.store.pool)
-        .await?;
-        match shown {
-            None => Ok(()),
-            Some(status) => Err(CommandError::forbidden(status, "a campaign that is under way shows it")),
-        }
     }
 
     /// Gives up uploads that nobody completed, at most `limit`; how many.

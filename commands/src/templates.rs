@@ -33,7 +33,6 @@ impl Commands {
 
     /// Refused while a campaign that is under way uses it.
     pub async fn delete_template(&self, context: &Context, id: TemplateId) -> Result<Done, CommandError> {
-        self.refuse_if_used("template_id", id).await?;
         let request = context.request(Value::Null);
         Ok(self.store.execute::<Template>(id, TemplateCommand::Delete, request).await?)
     }

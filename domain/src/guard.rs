@@ -21,6 +21,12 @@ pub enum Guard {
     /// Sets the state of a gate that exists.
     SetGate(Gate),
     Campaign(CampaignGate),
+    /// A campaign comes to be under way with these: they exist, or it fails.
+    Use(Use),
+    /// A template that may be in use is saved with this text: the media that it names are there, or it fails.
+    Show(String),
+    /// Goes, which fails while a campaign that is under way uses it.
+    Remove(Removed),
     Dispatch(DispatchWork),
     Media(MediaFile),
     /// Destroys this person's key, and notes them for what is to be erased outside their events.
@@ -61,6 +67,21 @@ pub struct CampaignGate {
     pub group: GroupId,
     pub status: &'static str,
     pub due_at: Option<DateTime<Utc>>,
+}
+
+/// What a campaign needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Use {
+    pub template: crate::TemplateId,
+    pub group: GroupId,
+}
+
+/// What campaigns may use: a campaign names a group and a template, which shows media.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Removed {
+    Group(GroupId),
+    Template(crate::TemplateId),
+    Medium(MediaId),
 }
 
 /// A unit of work for senders.

@@ -25,6 +25,9 @@ impl Append {
             Guard::ClaimGate(gate) | Guard::ReclaimGate(gate) => Some(gate.address),
             Guard::SetGate(_)
             | Guard::Campaign(_)
+            | Guard::Use(_)
+            | Guard::Show(_)
+            | Guard::Remove(_)
             | Guard::Dispatch(_)
             | Guard::Media(_)
             | Guard::Erase(_)

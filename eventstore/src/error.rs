@@ -10,6 +10,12 @@ pub enum StoreError {
     /// The address belongs to a subscriber already.
     #[error("the address is taken")]
     AddressTaken,
+    /// A campaign that is under way uses what was to go: its status.
+    #[error("a campaign that is {0} uses it")]
+    InUse(String),
+    /// A campaign was to come under way with something that is no more.
+    #[error("the {0} is not there any more")]
+    Gone(&'static str),
     /// The database cannot answer now; the same call may succeed later.
     #[error("the database is unavailable: {}", without_values(.0))]
     Unavailable(sqlx::Error),

@@ -1,8 +1,8 @@
 //! Enforces guards in the transaction of the append, before the events. Each kind is one statement for the whole
 //! batch, its rows locked in the order of their keys.
 
-use crate::{StoreError, sealing};
-use domain::guard::{CampaignGate, DispatchWork, Gate, MediaFile, OptOutMail};
+use crate::{StoreError, sealing, uses};
+use domain::guard::{CampaignGate, DispatchWork, Gate, MediaFile, OptOutMail, Removed, Use};
 use domain::{AddressHash, CampaignId, Guard, SubscriberId};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -10,6 +10,9 @@ use std::collections::HashSet;
 
 #[derive(Default)]
 struct Sorted {
+    uses: Vec<Use>,
+    shown: Vec<String>,
+    removed: Vec<Removed>,
     campaigns: Vec<CampaignGate>,
     set: Vec<Gate>,
     claimed: Vec<Gate>,
@@ -28,6 +31,9 @@ pub(crate) async fn enforce(
     let mut sorted = Sorted::default();
     for guard in guards {
         match guard {
+            Guard::Use(wanted) => sorted.uses.push(wanted),
+            Guard::Show(text) => sorted.shown.push(text),
+            Guard::Remove(removed) => sorted.removed.push(removed),
             Guard::Campaign(gate) => sorted.campaigns.push(gate),
             Guard::SetGate(gate) => sorted.set.push(gate),
             Guard::ClaimGate(gate) => sorted.claimed.push(gate),
@@ -41,10 +47,20 @@ pub(crate) async fn enforce(
             Guard::OptOutMail(mail) => sorted.opt_outs.push(mail),
         }
     }
+    for wanted in sorted.uses {
+        uses::begin(tx, wanted).await?;
+    }
+    for text in &sorted.shown {
+        uses::show(tx, text).await?;
+    }
+    for removed in sorted.removed {
+        uses::remove(tx, removed).await?;
+    }
     sorted.campaigns.sort_by_key(|gate| gate.campaign);
     for gate in &sorted.campaigns {
         set_campaign(tx, gate).await?;
     }
+    lock_gates(tx, sorted.set.iter().chain(&sorted.claimed)).await?;
     sorted.set.sort_by_key(|gate| gate.address);
     set_gates(tx, &sorted.set).await?;
     sorted.claimed.sort_by_key(|gate| gate.address);
@@ -87,15 +103,22 @@ async fn set_campaign(tx: &mut PgConnection, gate: &CampaignGate) -> Result<(), 
     Ok(())
 }
 
+/// All that are there, in the order of their hashes, before any is set or claimed: of two appends that set and claim the same ones
+/// none waits for the other with something that the other needs.
+async fn lock_gates(tx: &mut PgConnection, gates: impl Iterator<Item = &Gate>) -> Result<(), StoreError> {
+    let hashes: Vec<&[u8]> = gates.map(|gate| gate.address.0.as_slice()).collect();
+    if hashes.len() > 1 {
+        let lock = "SELECT FROM gates WHERE address_hash = ANY($1) ORDER BY address_hash FOR NO KEY UPDATE";
+        sqlx::query(lock).bind(hashes).execute(tx).await?;
+    }
+    Ok(())
+}
+
 async fn set_gates(tx: &mut PgConnection, gates: &[Gate]) -> Result<(), StoreError> {
     if gates.is_empty() {
         return Ok(());
     }
     let hashes: Vec<&[u8]> = gates.iter().map(|gate| gate.address.0.as_slice()).collect();
-    if gates.len() > 1 {
-        let lock = "SELECT FROM gates WHERE address_hash = ANY($1) ORDER BY address_hash FOR NO KEY UPDATE";
-        sqlx::query(lock).bind(&hashes).execute(&mut *tx).await?;
-    }
     let done = sqlx::query(
         "UPDATE gates SET suppressed = new.suppressed, groups = new.groups, is_left = new.is_left
          FROM unnest($1::bytea[], $2::uuid[], $3::bool[], $4::jsonb[], $5::bool[])

@@ -24,6 +24,7 @@ pub mod sending;
 pub mod sequencer;
 pub mod service_keys;
 mod store;
+mod uses;
 
 pub use append::{Append, Appended, append};
 pub use codec::{Metadata, canonical, decode, encode};

@@ -4,3 +4,5 @@
 mod erasure;
 mod imports;
 mod permits;
+mod swaps;
+mod uses;

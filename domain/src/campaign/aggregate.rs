@@ -1,5 +1,5 @@
 use super::{CampaignCommand, CampaignError, CampaignEvent, Details, Manifest};
-use crate::guard::{CampaignGate, Guard, Guarded};
+use crate::guard::{CampaignGate, Guard, Guarded, Use};
 use crate::{DispatchId, Sequence};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -26,6 +26,14 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// What it uses is needed.
+    fn is_under_way(&self) -> bool {
+        match self {
+            Self::Scheduled { .. } | Self::Freezing | Self::Sending | Self::Paused => true,
+            Self::None | Self::Draft | Self::Completed | Self::Cancelled | Self::Deleted => false,
+        }
+    }
+
     /// The word of the API.
     pub fn status(&self) -> &'static str {
         match self {
@@ -228,18 +236,24 @@ impl Campaign {
 }
 
 impl Guarded for Campaign {
-    fn guards(id: &str, _: &Self, after: &Self) -> Vec<Guard> {
+    fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
         let (Ok(campaign), Some(details)) = (Uuid::parse_str(id), &after.details) else { return Vec::new() };
+        let uses = |campaign: &Self| {
+            let details = campaign.details.as_ref().filter(|_| campaign.phase.is_under_way())?;
+            Some(Use { template: details.template_id, group: details.group_id })
+        };
+        let begins = uses(after).filter(|now| uses(before) != Some(*now));
         let due_at = match after.phase {
             Phase::Scheduled { at } => Some(at),
             _ => None,
         };
-        vec![Guard::Campaign(CampaignGate {
+        let gate = Guard::Campaign(CampaignGate {
             campaign,
             template: details.template_id,
             group: details.group_id,
             status: after.phase.status(),
             due_at,
-        })]
+        });
+        begins.map(Guard::Use).into_iter().chain([gate]).collect()
     }
 }

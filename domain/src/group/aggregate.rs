@@ -1,8 +1,9 @@
-use crate::guard::{Guard, Guarded};
+use crate::guard::{Guard, Guarded, Removed};
 use crate::{Event, Sequence};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum GroupEvent {
@@ -116,8 +117,10 @@ impl Aggregate for Group {
 }
 
 impl Guarded for Group {
-    fn guards(_: &str, _: &Self, _: &Self) -> Vec<Guard> {
-        Vec::new()
+    fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
+        let goes = after.deleted && !before.deleted;
+        let id = Uuid::parse_str(id).ok().filter(|_| goes);
+        id.map(|id| Guard::Remove(Removed::Group(id))).into_iter().collect()
     }
 }
 

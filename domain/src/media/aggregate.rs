@@ -1,6 +1,6 @@
 use super::{ContentType, Dimensions, MediaEvent, Rejection, Sha256, Upload};
 use crate::Sequence;
-use crate::guard::{Guard, Guarded, MediaFile};
+use crate::guard::{Guard, Guarded, MediaFile, Removed};
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -173,13 +173,15 @@ impl Aggregate for Media {
 }
 
 impl Guarded for Media {
-    fn guards(id: &str, _: &Self, after: &Self) -> Vec<Guard> {
+    fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
         let (Ok(media), Some(upload)) = (Uuid::parse_str(id), &after.upload) else { return Vec::new() };
-        vec![Guard::Media(MediaFile {
+        let goes = matches!(after.phase, Phase::Deleted) && !matches!(before.phase, Phase::Deleted);
+        let file = Guard::Media(MediaFile {
             media,
             key: upload.key.clone(),
             status: after.phase.status(),
             arrives_until: upload.expires_at + UPLOAD_MAX,
-        })]
+        });
+        goes.then_some(Guard::Remove(Removed::Medium(media))).into_iter().chain([file]).collect()
     }
 }

@@ -1,8 +1,9 @@
-use crate::guard::{Guard, Guarded};
+use crate::guard::{Guard, Guarded, Removed};
 use crate::{Event, Sequence};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,8 +132,12 @@ impl Aggregate for Template {
 }
 
 impl Guarded for Template {
-    fn guards(_: &str, _: &Self, _: &Self) -> Vec<Guard> {
-        Vec::new()
+    fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
+        let goes = after.deleted && !before.deleted;
+        let id = Uuid::parse_str(id).ok().filter(|_| goes);
+        let is_changed = before.version > 0 && !after.deleted && before.content != after.content;
+        let text = serde_json::to_string(&after.content).ok().filter(|_| is_changed);
+        id.map(|id| Guard::Remove(Removed::Template(id))).into_iter().chain(text.map(Guard::Show)).collect()
     }
 }
 
