@@ -38,7 +38,7 @@ impl<T: Input> FromRequest<App> for Call<T> {
     }
 }
 
-/// A command whose answer is not kept for repeats: it holds a secret, or may be repeated as it is.
+/// A command whose answer is not kept for repeats, since it holds a secret.
 pub(crate) struct Unkept<T> {
     pub context: Context,
     pub body: T,
@@ -51,6 +51,24 @@ impl<T: Input> FromRequest<App> for Unkept<T> {
         let (parts, body) = request.into_parts();
         let bytes = read_json(app, &parts.headers, body, T::MAX_BYTES).await?;
         Ok(Self { context: context::plain(&parts), body: json::parse(&bytes)? })
+    }
+}
+
+/// A reader's choice. A key only tells a repeat; one that is none is ignored, as nothing that a header says keeps anybody from
+/// opting out.
+pub(crate) struct Choice<T> {
+    pub context: Context,
+    pub body: T,
+}
+
+impl<T: Input> FromRequest<App> for Choice<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_json(app, &parts.headers, body, T::MAX_BYTES).await?;
+        let context = context::of(app, &parts, &[&bytes]).unwrap_or_else(|_| context::plain(&parts));
+        Ok(Self { context, body: json::parse(&bytes)? })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who sends a command and how it may be repeated, from a request's headers.
 
 use crate::access::Principal;
+use crate::client;
 use crate::edge::RequestId;
 use crate::input::etag;
 use crate::problem::ApiError;
@@ -21,7 +22,16 @@ const KEY_MAX_BYTES: usize = 200;
 pub(crate) fn of(app: &App, parts: &Parts, parts_of_body: &[&[u8]]) -> Result<Context, ApiError> {
     let principal = parts.extensions.get::<Principal>().unwrap_or(&Principal::Nobody);
     let route = format!("{} {}", parts.method, parts.uri.path());
-    let (_, key_actor) = actors(principal);
+    let key_actor = match principal {
+        // Whoever has no name is told from others by where they are and what they say: nobody meets another's key.
+        Principal::Nobody => {
+            let network = client::of(parts).network().to_string();
+            let mut mac = vec![b"nobody".as_slice(), network.as_bytes()];
+            mac.extend_from_slice(parts_of_body);
+            format!("nobody:{}", BASE64.encode(app.commands.store.master.body_mac(&mac)))
+        }
+        principal => actors(principal).1,
+    };
     let idempotency = key(parts)?.map(|key| {
         // Clients name their calls as they like, by addresses as well: no text of theirs is kept.
         let key = BASE64.encode(app.commands.store.master.body_mac(&[b"key", key.as_bytes()]));

@@ -6,7 +6,7 @@ use crate::state::App;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use eventstore::{Done, PositionToken};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use projections::Page;
 use serde::Serialize;
 use serde_json::Value;
@@ -46,8 +46,15 @@ pub(crate) fn accepted(done: Done) -> Response {
     answered(StatusCode::ACCEPTED, done)
 }
 
+/// On the first answer to an idempotency key, given again: a status in it was so then, and may be another by now.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
 fn answered(status: StatusCode, done: Done) -> Response {
-    with_position((status, Json(done.answer)).into_response(), &done.position)
+    let mut response = with_position((status, Json(done.answer)).into_response(), &done.position);
+    if done.repeated {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 pub(crate) fn no_content(done: &Done) -> Response {

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Attributes of one reader.
 pub const COUNT_MAX: usize = 100;
 pub const NAME_MAX_BYTES: usize = 64;
+/// Of all readers together: no more are remembered for templates.
+const NAMES_MAX: i64 = 10_000;
 pub const VALUE_MAX_BYTES: usize = 4096;
 
 pub type Attributes = BTreeMap<String, String>;
@@ -79,9 +81,11 @@ pub(crate) async fn remember<'a>(
 ) -> Result<(), CommandError> {
     let names: Vec<&String> = names.into_iter().collect();
     sqlx::query(
-        "INSERT INTO attribute_names (name) SELECT DISTINCT unnest($1::text[]) ON CONFLICT DO NOTHING",
+        "INSERT INTO attribute_names (name) SELECT DISTINCT unnest($1::text[])
+         WHERE (SELECT count(*) FROM attribute_names) < $2 ON CONFLICT DO NOTHING",
     )
     .bind(names)
+    .bind(NAMES_MAX)
     .execute(db)
     .await?;
     Ok(())

@@ -45,7 +45,8 @@ pub(crate) async fn answer(
     appended: bool,
 ) -> Result<Done, CommandError> {
     let epoch = feed::epoch(&mut *tx).await?;
-    let done = Done { answer, position: PositionToken { epoch, touched: Vec::new() }, appended };
+    let done =
+        Done { answer, position: PositionToken { epoch, touched: Vec::new() }, appended, repeated: false };
     remember(tx, key, &done).await?;
     Ok(done)
 }

@@ -5,6 +5,7 @@ use crate::{CommandError, Commands, Context, permits};
 use domain::consent::{Channel, Origin, Scope};
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{GroupId, SubscriberId};
+use eventstore::idempotency::{self, Earlier};
 use eventstore::{Done, ExecuteError, StoreError};
 use serde_json::{Value, json};
 
@@ -48,8 +49,38 @@ impl Commands {
     ) -> Result<Done, CommandError> {
         let Preferences { subscriber, global_opt_out, groups, origin } = wanted;
         let may_opt_in = self.may_opt_in(subscriber).await?;
-        let set = SubscriberCommand::SetPreferences { global_opt_out, groups, origin, may_opt_in };
-        self.close_gate(context, subscriber, set, Value::Null).await
+        let set = |global_opt_out, groups| SubscriberCommand::SetPreferences {
+            global_opt_out,
+            groups,
+            origin: origin.clone(),
+            may_opt_in,
+        };
+        let left = groups.iter().copied().filter(|(_, wanted)| !wanted).collect();
+        let leave = set(global_opt_out.filter(|out| *out), left);
+        let opts_in = global_opt_out == Some(false) || groups.iter().any(|(_, wanted)| *wanted);
+        let set = set(global_opt_out, groups);
+        let plain = Context { idempotency: None, if_match: None, ..context.clone() };
+        let Some(key) = context.idempotency.as_ref().filter(|_| opts_in) else {
+            return self.close_gate(&plain, subscriber, set, Value::Null).await;
+        };
+        // Of a repeat the opt-outs alone are done: it brings nobody back who left since.
+        match idempotency::look_up(&self.opt_outs.pool, key).await? {
+            Earlier::Answer(_) => self.close_gate(&plain, subscriber, leave, Value::Null).await,
+            Earlier::OtherBody => self.close_gate(&plain, subscriber, set, Value::Null).await,
+            Earlier::None => {
+                let keyed = Context { idempotency: Some(key.clone()), ..plain.clone() };
+                match self.close_gate(&keyed, subscriber, set, Value::Null).await {
+                    // The same call came in between, or runs.
+                    Ok(done) if done.repeated => {
+                        self.close_gate(&plain, subscriber, leave, Value::Null).await
+                    }
+                    Err(CommandError::InProgress) => {
+                        self.close_gate(&plain, subscriber, leave, Value::Null).await
+                    }
+                    done => done,
+                }
+            }
+        }
     }
 
     async fn may_opt_in(&self, subscriber: SubscriberId) -> Result<bool, CommandError> {

@@ -247,7 +247,7 @@ impl Commands {
         tx.commit().await?;
         self.store.appended.notify_one();
         let position = PositionToken { epoch, touched: appended.touched };
-        Ok(Done { answer: Value::Null, position, appended: true })
+        Ok(Done { answer: Value::Null, position, appended: true, repeated: false })
     }
 }
 

@@ -180,7 +180,7 @@ impl<'a> CommandStore<'a> {
             }
         };
         let position = PositionToken { epoch, touched };
-        Ok(Done { answer: self.request.answer.clone(), position, appended })
+        Ok(Done { answer: self.request.answer.clone(), position, appended, repeated: false })
     }
 
     /// Locks the idempotency key, then looks it up: in that order, since a statement's snapshot is older than the
@@ -213,7 +213,7 @@ where
 }
 
 /// The last append of a stream: what a command that changes nothing answers.
-async fn last_of(
+pub(crate) async fn last_of(
     tx: &mut PgConnection,
     aggregate_type: &str,
     stream: Uuid,

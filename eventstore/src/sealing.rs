@@ -101,6 +101,14 @@ pub async fn create(
     Ok(keys)
 }
 
+/// Maintenance destroys this key when so many days are over.
+pub async fn expire(db: impl PgExecutor<'_>, subject: Uuid, days: i32) -> Result<(), StoreError> {
+    let expire =
+        "INSERT INTO expiring_keys (subject_id, expires_at) VALUES ($1, now() + make_interval(days => $2))";
+    sqlx::query(expire).bind(subject).bind(days).execute(db).await?;
+    Ok(())
+}
+
 /// Whatever was sealed for these people, wherever it was copied to, opens nowhere any more.
 pub async fn destroy(db: impl PgExecutor<'_>, subjects: &[Uuid]) -> Result<(), StoreError> {
     sqlx::query(

@@ -1,7 +1,8 @@
 //! One command on one stream: the framework decides, [`crate::command_store`] keeps what it decided.
 
 use crate::codec::Metadata;
-use crate::command_store::{CommandStore, Stop};
+use crate::command_store::{CommandStore, Stop, last_of};
+use crate::feed;
 use crate::idempotency::{self, Earlier, IdempotencyKey};
 use crate::memory::Memory;
 use crate::position::PositionToken;
@@ -53,6 +54,13 @@ pub struct Done {
     /// False: nothing changed, or an earlier answer is repeated.
     #[serde(skip)]
     pub appended: bool,
+    /// It is the first answer to an idempotency key again: what it says was so then. Whatever was kept is such a one.
+    #[serde(skip, default = "kept")]
+    pub repeated: bool,
+}
+
+fn kept() -> bool {
+    true
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +105,10 @@ impl Store {
         loop {
             match self.execute_once::<A>(stream, command.clone(), &request).await {
                 Err(ExecuteError::Store(error)) if error.is_transient() && tries < TRIES_MAX => {
+                    // The answer of a commit may have been lost.
+                    if let Some(done) = self.created::<A>(stream, &request).await {
+                        return Ok(done);
+                    }
                     tracing::debug!(%error, tries, "command is tried again");
                     tokio::time::sleep(RETRY_DELAY * tries).await;
                     tries += 1;
@@ -104,6 +116,22 @@ impl Store {
                 other => return other,
             }
         }
+    }
+
+    /// What a creation has done whose try failed: nobody else knows the id that was drawn for it, so what is in its stream is its
+    /// own. Where this cannot be asked either, the next try will be.
+    async fn created<A: Guarded>(&self, stream: Uuid, request: &Request) -> Option<Done> {
+        if !request.is_new {
+            return None;
+        }
+        let mut connection = self.pool.acquire().await.ok()?;
+        let touched = last_of(&mut connection, A::TYPE, stream).await.ok()?;
+        if touched.is_empty() {
+            return None;
+        }
+        let epoch = feed::epoch(&mut *connection).await.ok()?;
+        let position = PositionToken { epoch, touched };
+        Some(Done { answer: request.answer.clone(), position, appended: true, repeated: false })
     }
 
     async fn execute_once<A>(

@@ -25,7 +25,7 @@ impl Projection for OptOuts {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["opt_outs"]
+        &["opt_outs", "opt_outs_of_groups"]
     }
 
     async fn apply(&self, tx: &mut PgConnection, events: &[LogEvent]) -> Result<(), ApplyError> {
@@ -159,9 +159,13 @@ pub async fn list(
     slice: Slice,
 ) -> Result<Page<OptOut>, StoreError> {
     let mut query = QueryBuilder::<Postgres>::new(
-        "SELECT o.*, (SELECT s.address FROM subscribers s WHERE s.id = o.subscriber_id) AS address
-         FROM opt_outs o WHERE position < ",
+        "SELECT o.*, (SELECT s.address FROM subscribers s WHERE s.id = o.subscriber_id) AS address FROM ",
     );
+    // In the order of its own key: the group may be rare among all.
+    query.push(match filter.group {
+        Some(_) => "opt_outs_of_groups g JOIN opt_outs o USING (position) WHERE g.position < ",
+        None => "opt_outs o WHERE o.position < ",
+    });
     query.push_bind(slice.below());
     if let Some(from) = filter.from {
         query.push(" AND recorded_at >= ").push_bind(from);
@@ -170,7 +174,7 @@ pub async fn list(
         query.push(" AND recorded_at < ").push_bind(to);
     }
     if let Some(group) = filter.group {
-        query.push(" AND groups @> ").push_bind(vec![group]);
+        query.push(" AND g.group_id = ").push_bind(group);
     }
     if let Some(channel) = filter.channel {
         query.push(" AND channel = ").push_bind(channel.as_str());
@@ -178,7 +182,8 @@ pub async fn list(
     if let Some(campaign) = filter.campaign {
         query.push(" AND campaign_id = ").push_bind(campaign);
     }
-    query.push(" ORDER BY position DESC LIMIT ").push_bind(slice.fetch());
+    query.push(" ORDER BY ").push(if filter.group.is_some() { "g.position" } else { "o.position" });
+    query.push(" DESC LIMIT ").push_bind(slice.fetch());
     let rows = query.build_query_as().fetch_all(db).await?;
     Ok(slice.page(rows, |row: &OptOut| row.position))
 }

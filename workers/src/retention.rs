@@ -52,7 +52,7 @@ pub const TABLES: &[Table] = &[
     elsewhere("api_keys", "for ever: a key that was revoked stays known"),
     elsewhere(
         "attribute_names",
-        "for ever: names of columns, no values; templates are checked against them",
+        "for ever, 10,000 names at the most: of columns, no values; templates are checked against them",
     ),
     elsewhere("campaign_gates", "for ever: a row for each campaign"),
     elsewhere("campaign_report", DERIVED),
@@ -61,9 +61,46 @@ pub const TABLES: &[Table] = &[
     elsewhere("campaigns", DERIVED),
     elsewhere("checkpoints", "as long as their read model: a row for each of its slots"),
     elsewhere("dead_letters", "until they are replayed, or their read model is rebuilt"),
-    elsewhere("dispatch_work", "for ever"),
+    deleted(
+        "dispatch_work",
+        "30 days after its campaign ended. Of a mail outside campaigns 15 days, and what the mail held can't be read from then on: its key is destroyed",
+        "WITH old AS (
+             DELETE FROM dispatch_work WHERE dispatch_id IN (
+                 SELECT w.dispatch_id FROM dispatch_work w LEFT JOIN campaign_gates c USING (campaign_id)
+                 WHERE w.pending = 0 AND w.dispatch_id NOT IN (SELECT dispatch_id FROM open_permits())
+                   AND CASE WHEN w.campaign_id IS NULL
+                       THEN EXISTS (
+                           SELECT FROM events e
+                           WHERE e.aggregate_type = 'transactional' AND e.aggregate_id = w.dispatch_id::text
+                             AND e.sequence = 1 AND e.recorded_at < now() - interval '15 days')
+                       ELSE c.status IN ('completed', 'cancelled') AND EXISTS (
+                           SELECT FROM events e
+                           WHERE e.aggregate_type = 'campaign' AND e.aggregate_id = w.campaign_id::text
+                             AND e.event_type IN ('CampaignCompleted', 'CampaignCancelled')
+                             AND e.recorded_at < now() - interval '30 days')
+                       END
+                 LIMIT $1 FOR UPDATE OF w SKIP LOCKED)
+             RETURNING dispatch_id, campaign_id),
+         keys AS (
+             UPDATE subject_keys SET wrapped_key = NULL, destroyed_at = now()
+             WHERE subject_id IN (SELECT dispatch_id FROM old WHERE campaign_id IS NULL) AND wrapped_key IS NOT NULL)
+         SELECT FROM old",
+    ),
     elsewhere("erasures", "until nothing is left of the person outside the log"),
     elsewhere("events", "for ever: the log"),
+    deleted(
+        "expiring_keys",
+        "180 days: then nobody can read where a failed sign-in came from. The key is destroyed with the row",
+        "WITH old AS (
+             DELETE FROM expiring_keys WHERE subject_id IN (
+                 SELECT subject_id FROM expiring_keys WHERE expires_at < now()
+                 ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+             RETURNING subject_id),
+         keys AS (
+             UPDATE subject_keys SET wrapped_key = NULL, destroyed_at = now()
+             WHERE subject_id IN (SELECT subject_id FROM old) AND wrapped_key IS NOT NULL)
+         SELECT FROM old",
+    ),
     elsewhere("gates", "for ever: what an address may be sent, erased people's too"),
     elsewhere("group_members", DERIVED),
     elsewhere("group_members_counts", DERIVED),
@@ -78,12 +115,20 @@ pub const TABLES: &[Table] = &[
     ),
     elsewhere("identities", "until an administrator unlinks them"),
     elsewhere("import_chunks", "until their import ends"),
-    elsewhere("import_rejected", "for ever"),
+    deleted(
+        "import_rejected",
+        "90 days after its import ended: the rows that were refused, for whoever mends the file",
+        "DELETE FROM import_rejected WHERE (import_id, line) IN (
+             SELECT r.import_id, r.line FROM imports i JOIN import_rejected r USING (import_id)
+             WHERE i.finished_at < now() - interval '90 days'
+             LIMIT $1 FOR UPDATE OF r SKIP LOCKED)",
+    ),
     elsewhere("imports", "for ever: what was imported by whom, in numbers"),
     elsewhere("known_networks", "the last few of each user, as long as the account"),
     elsewhere("log", "for ever: the order of the events"),
     elsewhere("log_epoch", "for ever: one row"),
     elsewhere("log_head", "for ever: one row"),
+    elsewhere("log_late", "for ever: what a repair of the log numbered late"),
     elsewhere("media", DERIVED),
     elsewhere("media_files", "until the file is gone, and its upload can bring it back no more"),
     deleted(
@@ -101,6 +146,7 @@ pub const TABLES: &[Table] = &[
              LIMIT $1 FOR UPDATE SKIP LOCKED)",
     ),
     elsewhere("opt_outs", DERIVED),
+    elsewhere("opt_outs_of_groups", DERIVED),
     elsewhere("parked_streams", "until their dead letters are replayed, or their read model is rebuilt"),
     elsewhere("passwords", "as long as the account, or until another one is chosen"),
     elsewhere("pending", "until the sequencer has numbered the event"),
@@ -129,7 +175,7 @@ pub const TABLES: &[Table] = &[
              SELECT session_id FROM sessions WHERE expires_at < now() - interval '7 days'
              LIMIT $1 FOR UPDATE SKIP LOCKED)",
     ),
-    elsewhere("subject_keys", "the row for ever; the key in it until the person is erased"),
+    elsewhere("subject_keys", "the row for ever; the key in it until the person is erased, or its time is over"),
     elsewhere("subscribers", DERIVED),
     elsewhere("subscribers_groups", DERIVED),
     deleted(

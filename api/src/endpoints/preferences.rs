@@ -3,7 +3,7 @@
 //! Read from the streams and not from a read model: whoever changes something sees it at once, without a position.
 
 use crate::access::{Access, Routes};
-use crate::body::{Input, Unkept};
+use crate::body::{Choice, Input};
 use crate::input::position::Position;
 use crate::personal::Opener;
 use crate::problem::ApiError;
@@ -178,13 +178,14 @@ impl PreferencesInput {
 
 /// Set a reader's preferences
 ///
-/// When this is answered, no mail that they opted out of starts on its way any more.
+/// When this is answered, no mail that they opted out of starts on its way any more. A repeat by the same `Idempotency-Key` opts out
+/// again, and brings nobody back who left since.
 #[utoipa::path(put, path = "/preferences", tag = "preferences", request_body = PreferencesInput,
     responses((status = 204, description = "They are set.")))]
 async fn put(
     State(app): State<App>,
     reader: Reader,
-    call: Unkept<PreferencesInput>,
+    call: Choice<PreferencesInput>,
 ) -> Result<Response, ApiError> {
     let subscriber = reader.claims.subscriber;
     let loaded = Loaded::of(&app, subscriber).await?;

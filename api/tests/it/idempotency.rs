@@ -15,6 +15,8 @@ async fn the_same_key_and_body_get_the_first_answer_again(pool: PgPool) {
     assert_eq!(first.body, second.body);
     assert_eq!(first.header("location"), second.header("location"));
     assert_eq!(first.position(), second.position());
+    assert_eq!(second.header("idempotent-replayed"), "true");
+    assert!(!first.headers.contains_key("idempotent-replayed"));
     assert_eq!(app.events().await, 1);
     // Without a key, every POST creates.
     for _ in 0..2 {
@@ -103,4 +105,18 @@ async fn readers_keys_are_their_own(pool: PgPool) {
         .unwrap();
     readers.sort();
     assert_eq!(out, readers);
+}
+
+/// Whoever has no name meets nobody's key: another who says something else is not told that it was used, and is not kept waiting.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn strangers_keys_are_their_own(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("Readers").await;
+    for name in ["ana", "ben", "ana"] {
+        let body = json!({ "email": format!("{name}@example.com"), "groups": [group] });
+        app.post("/subscriptions").anonymous().key("same").json(body).send().await.ok(202);
+    }
+    let asked: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM subscription_requests").fetch_one(&app.pool).await.unwrap();
+    assert_eq!(asked, 2, "one for each, and none for the repeat");
 }

@@ -44,7 +44,7 @@ pub(crate) struct Recorded<A> {
 
 impl<A> Recorded<A> {
     pub(crate) fn done(self, answer: Value) -> Done {
-        Done { answer, position: self.position, appended: self.appended }
+        Done { answer, position: self.position, appended: self.appended, repeated: false }
     }
 }
 

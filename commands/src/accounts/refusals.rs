@@ -68,6 +68,9 @@ fn network(visit: &Visit) -> Option<Network> {
     }
 }
 
+/// Where a failed sign-in came from can be read for so long.
+pub(super) const READABLE_DAYS: i32 = 180;
+
 impl Commands {
     /// Appends what was counted when its minute is over, until `stop`, and what is left then.
     pub async fn record_refusals(self, stop: CancellationToken) {
@@ -93,6 +96,7 @@ impl Commands {
         let stream = ids::new_id();
         let mut tx = self.store.pool.begin().await?;
         let keys = sealing::create(&mut tx, &self.store.master, &[stream]).await?;
+        sealing::expire(&mut *tx, stream, READABLE_DAYS).await?;
         let refuse = SessionCommand::RefuseMany { count, visit };
         record::<Session>(&mut tx, stream, &keys, refuse, &Context::system("sign-in")).await?;
         tx.commit().await?;

@@ -140,6 +140,7 @@ impl Commands {
         let attempt = ids::new_id();
         let mut tx = self.store.pool.begin().await?;
         let keys: SubjectKeys = sealing::create(&mut tx, &self.store.master, &[attempt]).await?;
+        sealing::expire(&mut *tx, attempt, super::refusals::READABLE_DAYS).await?;
         let refuse = SessionCommand::Refuse { user_id, reason, visit };
         record::<Session>(&mut tx, attempt, &keys, refuse, context).await?;
         tx.commit().await?;

@@ -3,6 +3,7 @@
 
 mod erasure;
 mod imports;
+mod lost_answers;
 mod permits;
 mod swaps;
 mod uses;

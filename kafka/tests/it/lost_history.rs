@@ -136,7 +136,7 @@ async fn the_relay_publishes_nothing_where_the_log_moved(pool: PgPool) {
         let relaying = relay(&pool, brokers.topics(PARTITIONS));
         let before = relayed(&pool).await;
         sqlx::query(moves).execute(&pool).await.unwrap();
-        append(&pool, &group(Uuid::new_v4(), &["b"])).await;
+        append(&pool, &group(eventstore::ids::new_id(), &["b"])).await;
         tokio::time::sleep(A_WHILE).await;
         let now = eventstore::feed::relayed(&pool).await.unwrap().unwrap().position;
         assert_eq!(now, before, "{reason}: a relay at work notices");

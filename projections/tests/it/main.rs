@@ -8,6 +8,7 @@ mod embedded;
 mod group_members;
 mod lists;
 mod log;
+mod opt_outs_by_group;
 mod picky;
 mod rebuild;
 mod recipients;

@@ -38,7 +38,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("postledger-memory-{}", Uuid::new_v4()));
+        let folder = std::env::temp_dir().join(format!("postledger-memory-{}", eventstore::ids::new_id()));
         std::fs::create_dir(&folder).unwrap();
         Self(folder)
     }
@@ -71,8 +71,8 @@ async fn a_log_without_what_was_seen_of_it_sends_nothing(pool: PgPool) {
     for lost in [
         Seen { sequence: seen.sequence + 1_000, ..seen.clone() },
         Seen { recorded_at: earlier, ..seen.clone() },
-        Seen { aggregate_id: Uuid::new_v4().to_string(), ..seen.clone() },
-        Seen { epoch: Uuid::new_v4(), ..seen.clone() },
+        Seen { aggregate_id: eventstore::ids::new_id().to_string(), ..seen.clone() },
+        Seen { epoch: eventstore::ids::new_id(), ..seen.clone() },
     ] {
         remember(&world, lost.clone()).await;
         nothing_goes(&world, &mailer).await;
