@@ -10,6 +10,7 @@ use eventstore::keys::random_secret;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 /// <https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html>: 46 MiB, one pass, one lane.
@@ -30,26 +31,46 @@ pub const PASSWORD_MAX_BYTES: usize = 512;
 
 /// Wiped when dropped, and never shown.
 #[derive(Clone)]
-pub struct Password(Zeroizing<String>);
+pub struct Password {
+    /// As RFC 8265 section 4.2 prepares it, so that each keyboard's spelling of it is the same.
+    prepared: Zeroizing<String>,
+    /// As it came, where that differs: what hashes of earlier versions were made of.
+    raw: Option<Zeroizing<String>>,
+}
 
 impl Password {
     /// As somebody typed it who signs in.
     pub fn given(password: String) -> Result<Self, &'static str> {
-        let password = Zeroizing::new(password);
-        match password.len() <= PASSWORD_MAX_BYTES {
-            true => Ok(Self(password)),
-            false => Err("has more than 512 bytes"),
+        let raw = Zeroizing::new(password);
+        if raw.len() > PASSWORD_MAX_BYTES {
+            return Err("has more than 512 bytes");
         }
+        let prepared = prepared(&raw);
+        let raw = (*prepared != *raw).then_some(raw);
+        Ok(Self { prepared, raw })
     }
 
     /// As somebody chose it. Length alone counts (NIST SP 800-63B section 5.1.1.2).
     pub fn new(password: String) -> Result<Self, &'static str> {
         let password = Self::given(password)?;
-        match password.0.chars().count() >= PASSWORD_MIN_CHARS {
+        match password.prepared.chars().count() >= PASSWORD_MIN_CHARS {
             true => Ok(password),
             false => Err("has fewer than 12 characters"),
         }
     }
+}
+
+/// The OpaqueString profile's rules for spaces and for normalization: every other space is U+0020, all is NFC. NFC makes a text at most
+/// three times as long. It forbids some characters; we refuse nobody's password for them.
+fn prepared(raw: &str) -> Zeroizing<String> {
+    let mut prepared = Zeroizing::new(String::with_capacity(raw.len() * 3));
+    prepared.extend(raw.chars().map(|c| if is_space(c) { ' ' } else { c }).nfc());
+    prepared
+}
+
+/// Unicode's category Zs.
+fn is_space(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
 impl std::fmt::Debug for Password {
@@ -62,7 +83,7 @@ impl std::fmt::Debug for Password {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     pub matches: bool,
-    /// The hash was made with less than today's parameters.
+    /// The hash was made with less than today's parameters, or of the password as it was typed.
     pub is_weak: bool,
 }
 
@@ -140,18 +161,31 @@ impl Passwords {
         let argon2 = self.argon2.clone();
         self.run(move || {
             let salt = random_secret().map_err(failed)?;
-            let hash = argon2.hash_password_with_salt(password.0.as_bytes(), &salt[..SALT_BYTES]);
+            let hash = argon2.hash_password_with_salt(password.prepared.as_bytes(), &salt[..SALT_BYTES]);
             Ok(hash.map_err(failed)?.to_string())
         })
         .await
     }
 
-    /// Compares with a stored hash, or with nobody's, in the same time.
+    /// Compares with a stored hash, or with nobody's, in the same time. A password that comes otherwise than it is prepared is
+    /// compared both ways, since its hash may be older than the preparation: then it is weak.
     pub async fn verify(&self, password: Password, stored: Option<&str>) -> Result<Verdict, PasswordError> {
+        let raw = password.raw.clone();
+        let verdict = self.compare(password.prepared, stored).await?;
+        match raw {
+            Some(raw) if !verdict.matches => {
+                let verdict = self.compare(raw, stored).await?;
+                Ok(Verdict { is_weak: verdict.matches || verdict.is_weak, ..verdict })
+            }
+            _ => Ok(verdict),
+        }
+    }
+
+    async fn compare(&self, text: Zeroizing<String>, stored: Option<&str>) -> Result<Verdict, PasswordError> {
         let (argon2, stored) = (self.argon2.clone(), stored.unwrap_or(&self.stand_in).to_owned());
         self.run(move || {
             let stored = PasswordHash::new(&stored).map_err(failed)?;
-            let matches = match argon2.verify_password(password.0.as_bytes(), &stored) {
+            let matches = match argon2.verify_password(text.as_bytes(), &stored) {
                 Ok(()) => true,
                 Err(Error::PasswordInvalid) => false,
                 Err(error) => return Err(failed(error)),
@@ -218,6 +252,30 @@ mod tests {
         assert!(verdict("correct horse").await);
         assert!(!verdict("correct hors").await && !verdict("").await);
         assert!(passwords.verify(password("x"), Some("nonsense")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn each_spelling_of_a_password_opens_its_hash() {
+        let passwords = small(64);
+        let (composed, decomposed) = ("fünf Zwerge üben", "fu\u{308}nf\u{a0}Zwerge u\u{308}ben");
+        let hash = passwords.hash(password(composed)).await.unwrap();
+        let strong = Verdict { matches: true, is_weak: false };
+        for typed in [composed, decomposed] {
+            assert_eq!(passwords.verify(password(typed), Some(&hash)).await.unwrap(), strong, "{typed}");
+        }
+        // Other letters that merely look alike are other passwords (NFKC would take them for the same).
+        let wide = passwords.verify(password("ｆünf Zwerge üben"), Some(&hash)).await.unwrap();
+        assert!(!wide.matches);
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_the_password_as_it_was_typed_still_opens_and_is_made_anew() {
+        let passwords = small(64);
+        let typed = "fu\u{308}nf Zwerge u\u{308}ben";
+        let salt = [7; SALT_BYTES];
+        let older = passwords.argon2.hash_password_with_salt(typed.as_bytes(), &salt).unwrap().to_string();
+        let verdict = passwords.verify(password(typed), Some(&older)).await.unwrap();
+        assert_eq!(verdict, Verdict { matches: true, is_weak: true });
     }
 
     #[tokio::test]
