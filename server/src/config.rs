@@ -115,6 +115,8 @@ pub struct OAuth {
     pub client_secret: Option<Secret>,
     pub client_secret_file: Option<PathBuf>,
     pub redirect_uris: Vec<String>,
+    #[serde(default)]
+    pub trusted_domains: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -384,6 +386,7 @@ impl OAuth {
             client_id: self.client_id.clone(),
             client_secret: self.client_secret.as_ref().map(|secret| secret.expose().to_owned().into()),
             redirect_uris: self.redirect_uris.clone(),
+            trusted_domains: self.trusted_domains.iter().map(|domain| domain.to_lowercase()).collect(),
         }
     }
 }

@@ -127,6 +127,7 @@ pub(super) async fn login(
 }
 
 async fn refused(app: &App, context: &Context, reason: Refusal, visit: Visit) -> ApiError {
+    tracing::warn!(reason = ?reason, "a sign-in at a provider was refused");
     let error: CommandError = app.commands.refuse_sign_in(context, reason, visit).await;
     error.into()
 }

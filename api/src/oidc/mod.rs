@@ -34,6 +34,8 @@ pub struct ProviderConfig {
     pub client_secret: Option<Zeroizing<String>>,
     /// Where the frontend may be sent back to, each to the letter; no other provider has any of them.
     pub redirect_uris: Vec<String>,
+    /// Domains whose addresses are taken for verified where it does not say `email_verified`, in lower case.
+    pub trusted_domains: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +134,7 @@ mod tests {
             client_id: "client".into(),
             client_secret: None,
             redirect_uris: uris.iter().map(|uri| (*uri).to_owned()).collect(),
+            trusted_domains: Vec::new(),
         }
     }
 

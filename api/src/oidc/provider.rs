@@ -142,10 +142,10 @@ impl Provider {
         let claims = self.verify(&published, &tokens, &Nonce::new(pending.nonce.clone())).await?;
         let subject = claims.subject().as_str();
         if subject.is_empty() || subject.len() > SUBJECT_MAX_BYTES {
-            return Err(ProviderError::Refused);
+            return Err(self.refused("its subject is empty or too long"));
         }
         let verified_address = match claims.email() {
-            Some(email) => verified(email, claims.email_verified()),
+            Some(email) => self.verified(email, claims.email_verified()),
             None => self.ask_for_address(&published.client, tokens.access_token().clone(), &claims).await?,
         };
         Ok(Identity {
@@ -174,7 +174,16 @@ impl Provider {
                 CoreErrorResponseType::InvalidClient | CoreErrorResponseType::UnauthorizedClient => {
                     self.unavailable("it does not know us by this client_id and secret")
                 }
-                _ => ProviderError::Refused,
+                error => self.refused(match error {
+                    CoreErrorResponseType::InvalidGrant => {
+                        "the provider does not take the code: invalid_grant"
+                    }
+                    CoreErrorResponseType::InvalidRequest => {
+                        "the provider does not take the code: invalid_request"
+                    }
+                    // Its own words could be anything.
+                    _ => "the provider does not take the code",
+                }),
             },
             RequestTokenError::Request(error) => self.unavailable(&error.to_string()),
             // What it said may hold a token.
@@ -191,7 +200,7 @@ impl Provider {
         tokens: &CoreTokenResponse,
         nonce: &Nonce,
     ) -> Result<CoreIdTokenClaims, ProviderError> {
-        let Some(token) = tokens.id_token() else { return Err(ProviderError::Refused) };
+        let Some(token) = tokens.id_token() else { return Err(self.refused("it sent no ID token")) };
         let verify = |client: &Client| {
             let claims = token.claims(&self.verifier(client), nonce)?;
             Ok::<_, ClaimsVerificationError>(claims.clone())
@@ -208,7 +217,7 @@ impl Provider {
         })?;
         let is_ours = |party: &str| party == self.config.client_id;
         match claims.authorized_party() {
-            Some(party) if !is_ours(party) => Err(ProviderError::Refused),
+            Some(party) if !is_ours(party) => Err(self.refused("the ID token's azp is another client")),
             _ => Ok(claims),
         }
     }
@@ -229,12 +238,21 @@ impl Provider {
         token: AccessToken,
         claims: &CoreIdTokenClaims,
     ) -> Result<Option<EmailAddress>, ProviderError> {
-        let Ok(request) = client.user_info(token, Some(claims.subject().clone())) else { return Ok(None) };
+        let Ok(request) = client.user_info(token, Some(claims.subject().clone())) else {
+            self.tell("its ID token has no address, and it has no userinfo endpoint");
+            return Ok(None);
+        };
         let told: CoreUserInfoClaims = request
             .request_async(&self.asker)
             .await
             .map_err(|_| self.unavailable("its userinfo endpoint did not answer as one"))?;
-        Ok(told.email().and_then(|email| verified(email, told.email_verified())))
+        match told.email() {
+            Some(email) => Ok(self.verified(email, told.email_verified())),
+            None => {
+                self.tell("it tells no address");
+                Ok(None)
+            }
+        }
     }
 
     /// What the provider publishes, not older than so, or as old as it is where the provider does not answer.
@@ -288,6 +306,21 @@ impl Provider {
         Ok(client.set_auth_type(if takes_basic { AuthType::BasicAuth } else { AuthType::RequestBody }))
     }
 
+    fn verified(&self, email: &str, is_verified: Option<bool>) -> Option<EmailAddress> {
+        let verified = verified(email, is_verified, &self.config.trusted_domains);
+        verified.inspect_err(|reason| self.tell(reason)).ok()
+    }
+
+    /// Operators see why, visitors do not; nothing of theirs is in it.
+    fn tell(&self, reason: &'static str) {
+        tracing::warn!(provider = self.config.name, reason, "a sign-in at a provider brings nobody");
+    }
+
+    fn refused(&self, reason: &'static str) -> ProviderError {
+        self.tell(reason);
+        ProviderError::Refused
+    }
+
     fn unavailable(&self, reason: &str) -> ProviderError {
         tracing::warn!(provider = self.config.name, reason, "a provider of sign-ins is not available");
         ProviderError::Unavailable
@@ -298,7 +331,47 @@ fn redirect_url(uri: &str) -> Result<RedirectUrl, ProviderError> {
     RedirectUrl::new(uri.to_owned()).map_err(|_| ProviderError::Refused)
 }
 
-/// An address that is not said to be verified is nobody's.
-fn verified(email: &str, is_verified: Option<bool>) -> Option<EmailAddress> {
-    EmailAddress::parse(email).ok().filter(|_| is_verified == Some(true))
+/// The address, or why it is nobody's. A provider that says nothing is believed where the configuration believes it; one that says no
+/// never.
+fn verified(
+    email: &str,
+    is_verified: Option<bool>,
+    trusted_domains: &[String],
+) -> Result<EmailAddress, &'static str> {
+    let address = EmailAddress::parse(email).map_err(|_| "the address that it tells is none")?;
+    let is_trusted = trusted_domains.iter().any(|domain| domain == address.domain());
+    match is_verified {
+        Some(true) => Ok(address),
+        Some(false) => Err("it says that the address is not verified"),
+        None if is_trusted => Ok(address),
+        None => Err("it does not say email_verified, and the address's domain is not in trusted_domains"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_nothing_is_believed_about_trusted_domains_alone() {
+        let trusted = ["example.com".to_owned()];
+        let is_taken = |email, said| verified(email, said, &trusted).is_ok();
+        assert!(is_taken("ana@elsewhere.example", Some(true)));
+        assert!(is_taken("Ana@EXAMPLE.com", None));
+        assert!(!is_taken("ana@example.com", Some(false)));
+        assert!(!is_taken("ana@elsewhere.example", None));
+        assert!(!is_taken("ana@mail.example.com", None));
+        assert!(verified("ana@example.com", None, &[]).is_err());
+    }
+
+    #[test]
+    fn a_provider_may_say_it_as_text() {
+        let claims = |verified: &str| -> CoreUserInfoClaims {
+            let json = format!(r#"{{"sub": "1", "email": "ana@example.com", "email_verified": {verified}}}"#);
+            CoreUserInfoClaims::from_json::<std::io::Error>(json.as_bytes(), None).unwrap()
+        };
+        for (json, said) in [("true", true), ("\"true\"", true), ("false", false), ("\"false\"", false)] {
+            assert_eq!(claims(json).email_verified(), Some(said), "{json}");
+        }
+    }
 }

@@ -279,6 +279,7 @@ fn providers() -> Providers {
         client_id: "postledger".into(),
         client_secret: None,
         redirect_uris: vec![REDIRECT_URI.into()],
+        trusted_domains: Vec::new(),
     };
     let key = ServiceKey { kid: "oauth-state-1".into(), secret: STATE_KEY.into(), age_seconds: 0 };
     Providers::new(vec![away], vec![key], ORIGIN).unwrap()

@@ -75,6 +75,7 @@ impl Commands {
             }
             Err(refused) => refused,
         };
+        tracing::warn!(provider = identity.provider, reason = ?refusal, "a sign-in at a provider was refused");
         // Its locks go first: what is recorded now is a stream of its own.
         tx.rollback().await?;
         self.refuse(context, user, refusal, visit).await?;
