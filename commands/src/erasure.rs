@@ -6,7 +6,7 @@
 
 use crate::{CommandError, Commands, imports, permits};
 use domain::{AddressHash, DispatchId, EmailAddress, SubscriberId};
-use eventstore::{ids, sealing};
+use eventstore::{ids, sealing, snapshots};
 use sqlx::types::Json;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -132,6 +132,7 @@ impl Commands {
 
     /// Erases what is left in the database.
     pub async fn erase_remains(&self, remains: &Remains) -> Result<(), CommandError> {
+        snapshots::forget(&self.store.pool, &remains.subscribers).await?;
         imports::erase_rejected(&self.store, &remains.hashes).await
     }
 

@@ -60,6 +60,19 @@ impl CommandError {
         matches!(self, Self::Conflict | Self::InProgress | Self::Busy(_) | Self::Unavailable(_))
     }
 
+    /// Whether what was stored cannot be read, now or later.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Failed(StoreError::Format(_) | StoreError::Key(_)))
+    }
+
+    /// With its cause, for the log.
+    pub fn described(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+
     pub fn forbidden(status: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Forbidden { status: status.into(), reason: reason.into() }
     }

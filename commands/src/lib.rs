@@ -16,6 +16,7 @@ mod media;
 mod opt_out_mails;
 mod optout;
 mod passwords;
+pub mod people;
 mod permits;
 mod secrets;
 pub mod send;
@@ -42,6 +43,9 @@ pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
 pub use subscriptions::{NewSubscription, SubscriptionLink, SubscriptionToken};
 pub use test_mail::TestRecipients;
+
+/// What is said of a person, a mail or a cell that cannot be read: damaged, or of a later release.
+pub const UNREADABLE: &str = "unreadable";
 
 use eventstore::Store;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use domain::MediaId;
 use domain::media::{ContentType, Found, Media, MediaCommand, MediaError, Sha256, Upload, safe_name};
-use eventstore::{Done, clock, ids, load, load_many};
+use eventstore::{Done, clock, ids, load, load_each};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,11 +94,11 @@ impl Commands {
         }
     }
 
-    /// Where the files of these media are, of those that were ever asked for.
+    /// Where the files of these media are, of those that were ever asked for and can be read.
     pub async fn media(&self, ids: &BTreeSet<MediaId>) -> Result<BTreeMap<MediaId, Media>, CommandError> {
         let ids: Vec<MediaId> = ids.iter().copied().collect();
-        let loaded = load_many::<Media>(&self.store.pool, &ids).await?;
-        Ok(loaded.into_iter().map(|(id, medium)| (id, medium.aggregate)).collect())
+        let loaded = load_each::<Media>(&self.store.pool, &ids).await?;
+        Ok(loaded.into_iter().filter_map(|(id, medium)| Some((id, medium.ok()?.aggregate))).collect())
     }
 
     /// Gives up uploads that nobody completed, at most `limit`; how many.

@@ -8,7 +8,7 @@ use domain::subscriber::Subscriber;
 use domain::transactional::{OptOutMail, Transactional, TransactionalCommand};
 use domain::{DispatchId, Sequence, SubscriberId};
 use eventstore::sealing::SubjectKeys;
-use eventstore::{Append, Decided, Loaded, append, ids, load};
+use eventstore::{Append, Decided, Loaded, append, ids, load_in};
 use sqlx::types::Json;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Commands {
         .await?;
         let Some(note) = note else { return Ok(false) };
         if note.may_go() {
-            let person = load::<Subscriber>(&mut *tx, subscriber).await?.aggregate;
+            let person = load_in::<Subscriber>(&mut tx, subscriber).await?.aggregate;
             let mail = self.opt_out_mail(&note, &person).await?;
             append(&mut tx, mail.into_iter().collect(), &Context::system("sender").metadata()).await?;
         }

@@ -199,10 +199,12 @@ impl SubscriberDetails {
                 .map_err(eventstore::StoreError::from)
         };
         let attributes = open("attributes", &subscriber.attributes)?;
+        let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
+        let attributes = attributes.map_err(|_| eventstore::StoreError::Format("attributes".into()))?;
         Ok(Self {
             address: open("address", &subscriber.address)?.unwrap_or_default(),
             name: open("name", &subscriber.name)?,
-            attributes: attributes.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
+            attributes: attributes.unwrap_or_default(),
         })
     }
 }

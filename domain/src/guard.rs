@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 
 /// A pure function of the stream: the same events always give the same guards.
 pub trait Guarded: Aggregate<Services = ()> + Clone {
+    /// From 1 on. Rises with every change of what the state holds or of what events make of it, and with every new event or version of
+    /// one: a release takes no snapshot for its own fold that another one made of what it does not know.
+    const SNAPSHOT_FORMAT: i32 = 1;
+
     fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard>;
 }
 

@@ -3,7 +3,7 @@
 
 use crate::codec::{decode_stored, encode, has_personal};
 use crate::idempotency::{self, Earlier};
-use crate::load::keys_for;
+use crate::load::{Loaded, keys_for, load};
 use crate::position::{PositionToken, Touched};
 use crate::store::{Done, Request, Store};
 use crate::{Append, StoreError, append, feed};
@@ -100,19 +100,15 @@ impl<'a> CommandStore<'a> {
         A::Event: Event,
     {
         let stream_id = Uuid::parse_str(stream).map_err(|error| StoreError::Format(error.to_string()))?;
-        let events = match self.request.is_new {
-            true => Vec::new(),
-            false => self.stored::<A>(stream).await?,
+        let loaded = match self.request.is_new {
+            true => Loaded::default(),
+            false => load::<A>(&self.store.pool, stream_id).await?,
         };
-        let version = events.len() as Sequence;
+        let Loaded { aggregate, version, .. } = loaded;
         if self.request.expected.is_some_and(|expected| expected != version) {
             return Err(Stop::Stale);
         }
-        let mut before = A::default();
-        for event in events {
-            before.apply(decode_stored(&event.event_type, &event.event_version, &event.payload)?);
-        }
-        Ok(Context { stream: stream_id, version, aggregate: before.clone(), before })
+        Ok(Context { stream: stream_id, version, before: aggregate.clone(), aggregate })
     }
 
     async fn commit_events<A>(

@@ -23,6 +23,7 @@ pub mod sealing;
 pub mod sending;
 pub mod sequencer;
 pub mod service_keys;
+pub mod snapshots;
 mod store;
 mod uses;
 
@@ -32,7 +33,7 @@ pub use error::StoreError;
 pub use feed::{Head, LogEvent};
 pub use guards::{LEFT_WITHOUT_OPT_OUT, campaign_lock};
 pub use idempotency::IdempotencyKey;
-pub use load::{Decided, Loaded, load, load_at, load_many};
+pub use load::{Decided, Each, Loaded, load, load_at, load_each, load_each_in, load_in, load_many};
 pub use migrate::{Tries, migrate, waited_for_a_lock};
 pub use pool::{connect, session};
 pub use position::{MalformedToken, PositionToken, Touched};

@@ -56,11 +56,22 @@ struct Row {
     wrapped_key: Vec<u8>,
 }
 
+/// The keys of these people, or the error of the first that does not open.
 pub async fn fetch(
     db: impl PgExecutor<'_>,
     master: &MasterKey,
     subjects: &[Uuid],
 ) -> Result<SubjectKeys, StoreError> {
+    let each = fetch_each(db, master, subjects).await?;
+    each.into_iter().map(|(subject, key)| Ok((subject, key?))).collect()
+}
+
+/// Each person's key by itself: one that does not open is nobody else's trouble.
+pub async fn fetch_each(
+    db: impl PgExecutor<'_>,
+    master: &MasterKey,
+    subjects: &[Uuid],
+) -> Result<HashMap<Uuid, Result<SubjectKey, KeyError>>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT subject_id, master_key_id, wrapped_key FROM subject_keys
          WHERE subject_id = ANY($1) AND wrapped_key IS NOT NULL",
@@ -68,12 +79,11 @@ pub async fn fetch(
     .bind(subjects)
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let secret = master.unwrap(&row.master_key_id, row.subject_id.as_bytes(), &row.wrapped_key)?;
-            Ok((row.subject_id, SubjectKey::new(row.subject_id, &secret)?))
-        })
-        .collect()
+    let open = |row: &Row| {
+        let secret = master.unwrap(&row.master_key_id, row.subject_id.as_bytes(), &row.wrapped_key)?;
+        SubjectKey::new(row.subject_id, &secret)
+    };
+    Ok(rows.iter().map(|row| (row.subject_id, open(row))).collect())
 }
 
 /// Makes the keys of people who have none yet, in one statement.

@@ -166,7 +166,7 @@ async fn show(
         return Ok(account::dead_link(words, kind));
     };
     let opener = Opener::of(app, &[link.user_id]).await?;
-    let email = opener.open_sealed(link.user_id, "address", link.address)?;
+    let email = opener.open_sealed(link.user_id, "address", link.address).unwrap_or_default();
     let action = app.config.public_url.join(match kind {
         AccountMailKind::PasswordReset => "/auth/password-reset/confirm",
         AccountMailKind::Invitation => "/auth/invitation/confirm",

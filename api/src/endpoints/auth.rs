@@ -234,7 +234,8 @@ async fn logout(State(app): State<App>, user: User, Plain(context): Plain) -> Re
     responses((status = 200, description = "The user, with the present roles.", body = Me)))]
 async fn me(State(app): State<App>, user: User) -> Result<Json<Me>, ApiError> {
     let row = app.commands.user(user.id).await?;
-    let email = Opener::of(&app, &[user.id]).await?.open(user.id, "address", &row.address)?;
+    let email = Opener::of(&app, &[user.id]).await?.open(user.id, "address", &row.address);
+    let email = email.unwrap_or_default();
     Ok(Json(Me { user_id: user.id, email, roles: row.roles, session_id: user.session }))
 }
 

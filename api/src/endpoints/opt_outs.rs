@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::SubscriberId;
+use commands::UNREADABLE;
 use domain::access::Scope;
 use domain::consent::Channel;
 use http::HeaderMap;
@@ -98,9 +99,9 @@ struct OptOutView {
     position: i64,
     time: DateTime<Utc>,
     subscriber_id: Uuid,
-    /// Empty once the person was erased.
+    /// Empty once the person was erased; null, and `unreadable` in a CSV, where it cannot be read.
     #[schema(example = "ana@example.com")]
-    address: String,
+    address: Option<String>,
     /// `global`, or `groups` and then which.
     #[schema(example = "groups")]
     scope: &'static str,
@@ -114,23 +115,21 @@ struct OptOutView {
     #[schema(example = "reader")]
     actor: Option<String>,
     request_id: Option<String>,
-    /// The network address that it came from. Empty once the person was erased.
+    /// The network address that it came from. Empty once the person was erased; null where it cannot be read.
     #[schema(example = "192.0.2.7")]
     source_address: Option<String>,
     user_agent: Option<String>,
 }
 
 impl OptOutView {
-    fn open(keys: &Opener, row: OptOut) -> Result<Self, ApiError> {
+    fn open(keys: &Opener, row: OptOut) -> Self {
         let id = row.subscriber_id;
-        let open = |field, sealed: Option<String>| {
-            sealed.map(|sealed| keys.open_sealed(id, field, sealed)).transpose()
-        };
-        Ok(Self {
+        let open = |field, sealed: Option<String>| keys.open_sealed(id, field, sealed?);
+        Self {
             position: row.position,
             time: row.recorded_at,
             subscriber_id: id,
-            address: open("address", row.address)?.unwrap_or_default(),
+            address: row.address.map_or(Some(String::new()), |sealed| keys.open_sealed(id, "address", sealed)),
             scope: if row.groups.is_empty() { "global" } else { "groups" },
             groups: row.groups,
             channel: row.channel,
@@ -138,9 +137,9 @@ impl OptOutView {
             dispatch_id: row.dispatch_id,
             actor: row.actor,
             request_id: row.request_id,
-            source_address: open("source_address", row.source_address)?,
-            user_agent: open("user_agent", row.user_agent)?,
-        })
+            source_address: open("source_address", row.source_address),
+            user_agent: open("user_agent", row.user_agent),
+        }
     }
 
     fn cells(self) -> [String; COLUMNS.len()] {
@@ -149,7 +148,7 @@ impl OptOutView {
             self.position.to_string(),
             self.time.to_rfc3339_opts(SecondsFormat::Micros, true),
             self.subscriber_id.to_string(),
-            self.address,
+            self.address.unwrap_or_else(|| UNREADABLE.into()),
             self.scope.to_owned(),
             self.groups.iter().map(Uuid::to_string).collect::<Vec<_>>().join(" "),
             self.channel,
@@ -192,7 +191,7 @@ async fn list(
 async fn open(app: &App, rows: Vec<OptOut>) -> Result<Vec<OptOutView>, ApiError> {
     let ids: Vec<SubscriberId> = rows.iter().map(|row| row.subscriber_id).collect();
     let keys = Opener::of(app, &ids).await?;
-    rows.into_iter().map(|row| OptOutView::open(&keys, row)).collect()
+    Ok(rows.into_iter().map(|row| OptOutView::open(&keys, row)).collect())
 }
 
 struct Export {

@@ -182,6 +182,10 @@ async fn render(app: &App, compiled: Compiled, reader: Reader, name: String) -> 
     })
 }
 
+fn unreadable() -> ApiError {
+    ApiError::invalid("subscriber_id", "what is stored of the subscriber cannot be read")
+}
+
 /// Whose fields are filled in.
 struct Reader {
     email: String,
@@ -201,9 +205,9 @@ impl Reader {
             return Err(ApiError::invalid("subscriber_id", "the subscriber is not known"));
         }
         let keys = Opener::of(app, &[id]).await?;
-        let open = |field, value: &Option<_>| {
-            let opened = value.as_ref().map(|value| keys.open(id, field, value)).transpose();
-            opened.map(Option::unwrap_or_default)
+        let open = |field, value: &Option<_>| match value {
+            Some(value) => keys.open(id, field, value).ok_or_else(unreadable),
+            None => Ok(String::new()),
         };
         Ok(Self {
             email: open("address", &subscriber.address)?,

@@ -12,6 +12,7 @@ use crate::streams::Stream;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use commands::UNREADABLE;
 use domain::access::Scope;
 use domain::{CampaignId, SubscriberId};
 use http::HeaderMap;
@@ -47,8 +48,8 @@ struct RecipientParams {
 #[derive(Serialize, ToSchema)]
 struct RecipientView {
     subscriber_id: Uuid,
-    /// Empty once the person was erased.
-    address: String,
+    /// Empty once the person was erased; null, and `unreadable` in a CSV, where it cannot be read.
+    address: Option<String>,
     #[schema(example = "accepted")]
     state: String,
     reason: Option<String>,
@@ -58,23 +59,23 @@ struct RecipientView {
 }
 
 impl RecipientView {
-    fn open(keys: &Opener, row: Recipient) -> Result<Self, ApiError> {
-        let address =
-            row.address.map(|sealed| keys.open_sealed(row.subscriber_id, "address", sealed)).transpose()?;
-        Ok(Self {
+    fn open(keys: &Opener, row: Recipient) -> Self {
+        let open = |sealed| keys.open_sealed(row.subscriber_id, "address", sealed);
+        Self {
             subscriber_id: row.subscriber_id,
-            address: address.unwrap_or_default(),
+            address: row.address.map_or(Some(String::new()), open),
             state: row.state,
             reason: row.reason,
             dispatch_id: row.dispatch_id,
             authorized_by: row.authorized_by,
-        })
+        }
     }
 
     fn cells(self) -> [String; 6] {
         let authorized_by = self.authorized_by.map(|position| position.to_string()).unwrap_or_default();
         let (subscriber, dispatch) = (self.subscriber_id.to_string(), self.dispatch_id.to_string());
-        [subscriber, self.address, self.state, self.reason.unwrap_or_default(), dispatch, authorized_by]
+        let address = self.address.unwrap_or_else(|| UNREADABLE.into());
+        [subscriber, address, self.state, self.reason.unwrap_or_default(), dispatch, authorized_by]
     }
 }
 
@@ -115,7 +116,7 @@ fn no_such_state() -> ApiError {
 async fn open(app: &App, rows: Vec<Recipient>) -> Result<Vec<RecipientView>, ApiError> {
     let ids: Vec<SubscriberId> = rows.iter().map(|row| row.subscriber_id).collect();
     let keys = Opener::of(app, &ids).await?;
-    rows.into_iter().map(|row| RecipientView::open(&keys, row)).collect()
+    Ok(rows.into_iter().map(|row| RecipientView::open(&keys, row)).collect())
 }
 
 fn csv(

@@ -9,6 +9,7 @@ use crate::state::App;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use commands::people::Unreadable;
 use domain::Personal;
 use domain::access::{Role, Scope};
 use domain::api_key::{ApiKey, ApiKeyEvent};
@@ -62,7 +63,8 @@ struct SecurityEvent {
 }
 
 impl SecurityEvent {
-    fn of(opener: &Opener, event: &LogEvent) -> Result<Self, ApiError> {
+    /// Of one that cannot be read, what stands beside it.
+    fn of(opener: &Opener, event: &LogEvent) -> Self {
         let kept = |name: &str| event.metadata[name].as_str().map(str::to_owned);
         let mut view = Self {
             position: event.position,
@@ -74,12 +76,16 @@ impl SecurityEvent {
             ..Self::default()
         };
         let visit = match event.aggregate_type.as_str() {
-            "user" => view.tell_of_user(decode::<User>(event)?),
-            "session" => view.tell_of_session(decode::<Session>(event)?),
-            _ => view.tell_of_key(decode::<ApiKey>(event)?),
+            "user" => decode::<User>(event).map(|event| view.tell_of_user(event)),
+            "session" => decode::<Session>(event).map(|event| view.tell_of_session(event)),
+            _ => decode::<ApiKey>(event).map(|event| view.tell_of_key(event)),
         };
-        view.tell_of_visit(opener, subject(event)?, visit)?;
-        Ok(view)
+        match (subject(event), visit) {
+            (Ok(subject), Ok(visit)) => view.tell_of_visit(opener, subject, visit),
+            (Ok(subject), Err(error)) => drop(Unreadable::note(subject, &error)),
+            (Err(_), _) => {}
+        }
+        view
     }
 
     fn tell_of_user(&mut self, event: UserEvent) -> Visit {
@@ -122,13 +128,10 @@ impl SecurityEvent {
         }
     }
 
-    fn tell_of_visit(&mut self, opener: &Opener, subject: Uuid, visit: Visit) -> Result<(), ApiError> {
-        let open = |field, value: Option<Personal>| {
-            value.map(|value| opener.open(subject, field, &value)).transpose()
-        };
-        self.source_address = open("source_address", visit.source_address)?;
-        self.user_agent = open("user_agent", visit.user_agent)?;
-        Ok(())
+    fn tell_of_visit(&mut self, opener: &Opener, subject: Uuid, visit: Visit) {
+        let open = |field, value: Option<Personal>| opener.open(subject, field, &value?);
+        self.source_address = open("source_address", visit.source_address);
+        self.user_agent = open("user_agent", visit.user_agent);
     }
 
     fn tell_of_key(&mut self, event: ApiKeyEvent) -> Visit {
@@ -156,8 +159,8 @@ async fn list(
     Params(page): Params<PageParams>,
 ) -> Result<Json<List<SecurityEvent>>, ApiError> {
     let page = security_events::list(&app.pool, slice(&page.limit, &page.cursor)?).await?;
-    let subjects = page.items.iter().map(subject).collect::<Result<Vec<_>, _>>()?;
+    let subjects = page.items.iter().filter_map(|event| subject(event).ok()).collect::<Vec<_>>();
     let opener = Opener::of(&app, &subjects).await?;
-    let items = page.items.iter().map(|event| SecurityEvent::of(&opener, event)).collect::<Result<_, _>>()?;
+    let items = page.items.iter().map(|event| SecurityEvent::of(&opener, event)).collect();
     Ok(Json(List { items, next_cursor: page.next_cursor.map(|cursor| cursor.to_string()) }))
 }

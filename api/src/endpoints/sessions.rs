@@ -43,19 +43,17 @@ struct SessionView {
 }
 
 impl SessionView {
-    fn of(opener: &Opener, user: &User, row: SessionRow) -> Result<Self, ApiError> {
-        let open = |field, sealed: Option<String>| {
-            sealed.map(|sealed| opener.open_sealed(row.session_id, field, sealed)).transpose()
-        };
-        Ok(Self {
+    fn of(opener: &Opener, user: &User, row: SessionRow) -> Self {
+        let open = |field, sealed: Option<String>| opener.open_sealed(row.session_id, field, sealed?);
+        Self {
             session_id: row.session_id,
             is_current: row.session_id == user.session,
-            source_address: open("source_address", row.source_address)?,
-            user_agent: open("user_agent", row.user_agent)?,
+            source_address: open("source_address", row.source_address),
+            user_agent: open("user_agent", row.user_agent),
             started_at: row.started_at,
             refreshed_at: row.refreshed_at,
             expires_at: row.expires_at,
-        })
+        }
     }
 }
 
@@ -67,7 +65,7 @@ async fn list(State(app): State<App>, user: User) -> Result<Json<List<SessionVie
     let ids: Vec<SessionId> = rows.iter().map(|row| row.session_id).collect();
     // What a visitor tells of themselves is sealed by their session's key.
     let opener = Opener::of(&app, &ids).await?;
-    let items = rows.into_iter().map(|row| SessionView::of(&opener, &user, row)).collect::<Result<_, _>>()?;
+    let items = rows.into_iter().map(|row| SessionView::of(&opener, &user, row)).collect();
     Ok(Json(List { items, next_cursor: None }))
 }
 

@@ -99,13 +99,13 @@ struct Reveal<'a> {
 }
 
 impl Reveal<'_> {
-    fn open(&self, field: &str, value: Option<Personal>) -> Result<Option<String>, ApiError> {
-        value.map(|value| self.keys.open(self.person, field, &value)).transpose()
+    fn open(&self, field: &str, value: Option<Personal>) -> Option<String> {
+        self.keys.open(self.person, field, &value?)
     }
 }
 
 impl HistoryItem {
-    fn of(reveal: &Reveal<'_>, entry: Entry) -> Result<Self, ApiError> {
+    fn of(reveal: &Reveal<'_>, entry: Entry) -> Self {
         let kept = |name: &str| entry.event.metadata[name].as_str().map(str::to_owned);
         let mut item = Self {
             position: entry.event.position,
@@ -116,23 +116,22 @@ impl HistoryItem {
             ..Self::default()
         };
         match entry.said {
-            Said::Of(event) => item.tell(reveal, *event)?,
+            Said::Of(event) => item.tell(reveal, *event),
             Said::Mail(mail) => item.tell_of_mail(mail),
         }
-        Ok(item)
+        item
     }
 
-    fn tell(&mut self, reveal: &Reveal<'_>, event: SubscriberEvent) -> Result<(), ApiError> {
+    fn tell(&mut self, reveal: &Reveal<'_>, event: SubscriberEvent) {
         match event {
             SubscriberEvent::Added { address, groups, consent, import_id, .. } => {
                 (self.groups, self.import_id) = (Some(groups), import_id);
-                self.address = reveal.open("address", Some(address))?;
+                self.address = reveal.open("address", Some(address));
                 self.tell_of_consent(reveal, consent)
             }
-            SubscriberEvent::DetailsChanged { .. } | SubscriberEvent::Erased {} => Ok(()),
+            SubscriberEvent::DetailsChanged { .. } | SubscriberEvent::Erased {} => {}
             SubscriberEvent::AddressChanged { address, .. } => {
-                self.address = reveal.open("address", Some(address))?;
-                Ok(())
+                self.address = reveal.open("address", Some(address));
             }
             SubscriberEvent::GroupJoined { group_id, consent } => {
                 self.groups = Some(vec![group_id]);
@@ -140,7 +139,6 @@ impl HistoryItem {
             }
             SubscriberEvent::GroupLeft { group_id } => {
                 self.groups = Some(vec![group_id]);
-                Ok(())
             }
             SubscriberEvent::OptedOut { scope, channel, origin } => {
                 self.channel = Some(channel);
@@ -163,30 +161,28 @@ impl HistoryItem {
         }
     }
 
-    fn tell_of_request(&mut self, reveal: &Reveal<'_>, request: SubscriptionRequest) -> Result<(), ApiError> {
+    fn tell_of_request(&mut self, reveal: &Reveal<'_>, request: SubscriptionRequest) {
         (self.dispatch_id, self.groups) = (Some(request.request), Some(request.groups));
-        self.address = reveal.open("address", Some(request.address))?;
+        self.address = reveal.open("address", Some(request.address));
         self.consent_source = Some(request.source);
         self.wording_version = request.wording_version;
         self.given_at = Some(request.requested_at);
         self.tell_of_visit(reveal, request.visit)
     }
 
-    fn tell_of_visit(&mut self, reveal: &Reveal<'_>, visit: Visit) -> Result<(), ApiError> {
-        self.source_address = reveal.open("source_address", visit.source_address)?;
-        self.user_agent = reveal.open("user_agent", visit.user_agent)?;
-        Ok(())
+    fn tell_of_visit(&mut self, reveal: &Reveal<'_>, visit: Visit) {
+        self.source_address = reveal.open("source_address", visit.source_address);
+        self.user_agent = reveal.open("user_agent", visit.user_agent);
     }
 
-    fn tell_of_consent(&mut self, reveal: &Reveal<'_>, consent: Consent) -> Result<(), ApiError> {
+    fn tell_of_consent(&mut self, reveal: &Reveal<'_>, consent: Consent) {
         self.consent_source = Some(consent.source);
         self.wording_version = consent.wording_version;
         self.given_at = consent.given_at;
-        self.source_address = reveal.open("given_from", consent.given_from)?;
-        Ok(())
+        self.source_address = reveal.open("given_from", consent.given_from);
     }
 
-    fn tell_of_origin(&mut self, reveal: &Reveal<'_>, origin: Origin) -> Result<(), ApiError> {
+    fn tell_of_origin(&mut self, reveal: &Reveal<'_>, origin: Origin) {
         (self.campaign_id, self.dispatch_id) = (origin.campaign_id, origin.dispatch_id);
         self.tell_of_visit(
             reveal,
@@ -244,7 +240,6 @@ async fn list(
     }
     let keys = Opener::of(&app, &[id]).await?;
     let reveal = Reveal { keys: &keys, person: id };
-    let items =
-        page.items.into_iter().map(|entry| HistoryItem::of(&reveal, entry)).collect::<Result<_, _>>()?;
+    let items = page.items.into_iter().map(|entry| HistoryItem::of(&reveal, entry)).collect();
     Ok(Json(List { items, next_cursor: page.next_cursor.map(|cursor| cursor.to_string()) }))
 }

@@ -15,11 +15,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use commands::people::Unreadable;
 use commands::{SubscriberPatch, attributes::Attributes};
 use domain::access::Scope;
 use domain::consent::Consent;
 use domain::{EmailAddress, Personal, SubscriberId};
-use eventstore::StoreError;
 use projections::subscribers::{self, Filter, Membership, Subscriber};
 use projections::{Groups, Page, Slice, Subscribers};
 use serde::{Deserialize, Serialize};
@@ -110,9 +110,9 @@ struct SubscriberCreated {
 #[derive(Serialize, ToSchema)]
 struct SubscriberView {
     subscriber_id: Uuid,
-    /// Empty once the person was erased.
+    /// Empty once the person was erased; null where it cannot be read, and then nothing else of them may be.
     #[schema(example = "ana@example.com")]
-    email: String,
+    email: Option<String>,
     name: Option<String>,
     #[schema(value_type = std::collections::HashMap<String, String>)]
     attributes: Attributes,
@@ -140,22 +140,26 @@ impl From<Membership> for MembershipView {
 }
 
 impl SubscriberView {
-    fn open(keys: &Opener, row: Subscriber) -> Result<Self, ApiError> {
-        let open = |field, sealed: Option<String>| {
-            sealed.map(|sealed| keys.open_sealed(row.id, field, sealed)).transpose()
+    fn open(keys: &Opener, row: Subscriber) -> Self {
+        let open = |field, sealed: Option<String>| match sealed {
+            Some(sealed) => keys.open_sealed(row.id, field, sealed),
+            None => Some(String::new()),
         };
-        let attributes = open("attributes", row.attributes)?.filter(|json| !json.is_empty());
-        let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
-        Ok(Self {
+        let attributes = open("attributes", row.attributes).filter(|json| !json.is_empty());
+        let read = |json: String| {
+            let read = serde_json::from_str(&json);
+            read.map_err(|_| Unreadable::note(row.id, &"attributes")).ok()
+        };
+        Self {
             subscriber_id: row.id,
-            email: open("address", row.address)?.unwrap_or_default(),
-            name: open("name", row.name)?.filter(|name| !name.is_empty()),
-            attributes: attributes.map_err(|_| StoreError::Format("attributes".into()))?.unwrap_or_default(),
+            email: open("address", row.address),
+            name: open("name", row.name).filter(|name| !name.is_empty()),
+            attributes: attributes.and_then(read).unwrap_or_default(),
             status: row.status,
             groups: row.groups.0.into_iter().map(MembershipView::from).collect(),
             created_at: row.created_at,
             changed_at: row.changed_at,
-        })
+        }
     }
 }
 
@@ -208,8 +212,7 @@ async fn list(
     let page = find(&app, email, &filter, slice).await?;
     let ids: Vec<SubscriberId> = page.items.iter().map(|row| row.id).collect();
     let keys = Opener::of(&app, &ids).await?;
-    let items =
-        page.items.into_iter().map(|row| SubscriberView::open(&keys, row)).collect::<Result<_, _>>()?;
+    let items = page.items.into_iter().map(|row| SubscriberView::open(&keys, row)).collect();
     Ok(Json(List { items, next_cursor: page.next_cursor.map(|cursor| cursor.to_string()) }))
 }
 
@@ -246,7 +249,7 @@ async fn get(
 async fn load(app: &App, id: SubscriberId) -> Result<Option<(i64, SubscriberView)>, ApiError> {
     let Some(row) = subscribers::get(&app.pool, id).await? else { return Ok(None) };
     let (version, keys) = (row.version, Opener::of(app, &[id]).await?);
-    Ok(Some((version, SubscriberView::open(&keys, row)?)))
+    Ok(Some((version, SubscriberView::open(&keys, row))))
 }
 
 /// Change a subscriber

@@ -94,8 +94,8 @@ async fn show(app: &App, words: &Words, token: &str) -> Result<Response, ApiErro
     let Some(link) = app.commands.subscription_link(token).await? else {
         return Ok(subscription::dead_link(words));
     };
-    let groups = eventstore::load_many::<Group>(&app.pool, &link.groups).await?;
-    let mut groups: Vec<String> = groups.into_values().map(|group| group.aggregate.name).collect();
+    let groups = eventstore::load_each::<Group>(&app.pool, &link.groups).await?.into_values().flatten();
+    let mut groups: Vec<String> = groups.map(|group| group.aggregate.name).collect();
     groups.sort_unstable();
     let preferences = if link.confirmed { Some(preferences_url(app, &link)?) } else { None };
     let shown = Subscription { reader: mask_address(&link.email), groups, preferences };

@@ -98,7 +98,7 @@ async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
         return Err(ApiError::invalid("groups", format!("has more than {GROUPS_MAX} groups")));
     }
     // A group that was deleted can still be opted out of.
-    let known = eventstore::load_many::<Group>(app.commands.opt_out_pool(), &groups).await?;
+    let known = eventstore::load_each::<Group>(app.commands.opt_out_pool(), &groups).await?;
     let unknown = groups.iter().enumerate().filter(|(_, id)| !known.contains_key(id));
     let error =
         |(index, _)| FieldError { field: format!("groups[{index}]"), reason: "is not known".to_owned() };

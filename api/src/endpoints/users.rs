@@ -101,8 +101,9 @@ struct UserCreated {
 #[derive(Serialize, ToSchema)]
 struct UserView {
     user_id: Uuid,
+    /// Null where it cannot be read.
     #[schema(example = "ana@example.com")]
-    email: String,
+    email: Option<String>,
     #[schema(value_type = Vec<String>, example = json!(["marketer"]))]
     roles: Vec<Role>,
     disabled: bool,
@@ -111,10 +112,10 @@ struct UserView {
 }
 
 impl UserView {
-    fn of(opener: &Opener, row: UserRow) -> Result<Self, ApiError> {
-        let email = opener.open(row.user_id, "address", &row.address)?;
+    fn of(opener: &Opener, row: UserRow) -> Self {
+        let email = opener.open(row.user_id, "address", &row.address);
         let UserRow { user_id, roles, disabled, has_password, .. } = row;
-        Ok(Self { user_id, email, roles, disabled, has_password })
+        Self { user_id, email, roles, disabled, has_password }
     }
 }
 
@@ -144,7 +145,7 @@ async fn list(
     let ids: Vec<UserId> = rows.iter().map(|row| row.user_id).collect();
     let opener = Opener::of(&app, &ids).await?;
     let next_cursor = respond::next_cursor(&ids, limit);
-    let items = rows.into_iter().map(|row| UserView::of(&opener, row)).collect::<Result<_, _>>()?;
+    let items = rows.into_iter().map(|row| UserView::of(&opener, row)).collect();
     Ok(Json(List { items, next_cursor }))
 }
 
@@ -207,5 +208,5 @@ async fn unlink(
 async fn load(app: &App, id: UserId) -> Result<(i64, UserView), ApiError> {
     let row = app.commands.user(id).await?;
     let opener = Opener::of(app, &[id]).await?;
-    Ok((row.version, UserView::of(&opener, row)?))
+    Ok((row.version, UserView::of(&opener, row)))
 }

@@ -46,4 +46,5 @@ mod support;
 mod templates;
 mod test_mail;
 mod timing;
+mod unreadable;
 mod users;

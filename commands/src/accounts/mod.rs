@@ -29,7 +29,7 @@ use domain::visit::Visit;
 use domain::{Event, Guarded, Personal, Sequence, UserId};
 use eventstore::keys::KeyError;
 use eventstore::sealing::{SubjectKey, SubjectKeys};
-use eventstore::{Decided, Done, PositionToken, StoreError, append, feed, load};
+use eventstore::{Decided, Done, PositionToken, StoreError, append, feed, load_in};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -61,7 +61,7 @@ where
     A::Event: Event,
     A::Error: Into<CommandError>,
 {
-    let loaded = load::<A>(&mut *tx, stream).await?;
+    let loaded = load_in::<A>(&mut *tx, stream).await?;
     if context.if_match.is_some_and(|seen| seen != loaded.version) {
         return Err(CommandError::Stale);
     }

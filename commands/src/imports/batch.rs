@@ -10,8 +10,9 @@ use super::splitter::{Cursor, Splitter, Step};
 use super::spool::Spool;
 use super::{BATCH_BYTES, BATCH_ROWS, ImportedStatus};
 use crate::Commands;
+use domain::subscriber::Subscriber;
 use eventstore::keys::MasterKey;
-use eventstore::{StoreError, append, sealing};
+use eventstore::{StoreError, append, load_each, sealing};
 use std::time::Duration;
 
 /// Tries of one batch that meets conflicts or a database that goes away, before the import waits.
@@ -131,6 +132,7 @@ impl Commands {
         lease::hold(&mut tx, plan.id, plan.fence).await?;
         let people = People::look_up(&mut tx, master, &batch.rows, gates).await?;
         let Decisions { people, mut tally, rejected } = Decisions::make(plan, people, &batch.rows).await?;
+        let long = people.long.clone();
         let (decided, new, mut keys) = people.into_decided();
         if !new.is_empty() {
             keys.extend(sealing::create(&mut tx, master, &new).await?);
@@ -149,6 +151,10 @@ impl Commands {
         tx.commit().await?;
         if !appended.touched.is_empty() {
             self.store.appended.notify_one();
+        }
+        if !long.is_empty() {
+            // Outside the transaction, for snapshots.
+            load_each::<Subscriber>(&self.store.pool, &long).await?;
         }
         Ok(())
     }

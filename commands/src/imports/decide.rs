@@ -5,8 +5,8 @@ use super::layout::Layout;
 use super::lease::Tally;
 use super::people::{Known, People, Person, merged};
 use super::row::{Rejection, Row};
-use crate::CommandError;
 use crate::subscribers::{SubscriberDetails, seal_ready};
+use crate::{CommandError, UNREADABLE};
 use chrono::{DateTime, Utc};
 use domain::consent::{Channel, Consent, Origin, Scope};
 use domain::subscriber::{NewSubscriber, SubscriberCommand};
@@ -52,6 +52,7 @@ impl Decisions {
         for row in rows {
             let outcome = match decisions.people.at(row.hash) {
                 (Known::Closed, _) => plan.closed(),
+                (Known::Unreadable, _) => unreadable(),
                 (Known::Person(person), keys) => plan.decide(person, keys, row).await?,
             };
             decisions.count(row, outcome);
@@ -71,6 +72,11 @@ impl Decisions {
             }
         }
     }
+}
+
+/// Of whom nothing is known, nothing is decided.
+fn unreadable() -> Outcome {
+    Outcome::Rejected(UNREADABLE.into())
 }
 
 impl Plan {
@@ -134,7 +140,8 @@ impl Plan {
             return Ok(Outcome::KeptOptedOut);
         }
         let before = person.events();
-        match merged(person.details(keys)?, row, self.derives_name()) {
+        let Ok(known) = person.details(keys) else { return Ok(unreadable()) };
+        match merged(known, row, self.derives_name()) {
             Err(reason) => return Ok(Outcome::Rejected(reason)),
             Ok(None) => {}
             Ok(Some(details)) => {

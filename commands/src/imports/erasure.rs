@@ -20,8 +20,11 @@ pub(crate) async fn erase_rejected(
     .fetch_all(&store.pool)
     .await?;
     for (id, master_key_id, wrapped_key) in imports {
-        let key = spool::open_key(&store.master, id, &master_key_id, &wrapped_key)?;
-        erase_from(store, id, &key, addresses).await?;
+        match spool::open_key(&store.master, id, &master_key_id, &wrapped_key) {
+            Ok(key) => erase_from(store, id, &key, addresses).await?,
+            // Nobody reads these cells any more.
+            Err(error) => tracing::error!(import.id = %id, %error, "the key of an import does not open"),
+        }
     }
     Ok(())
 }
@@ -46,8 +49,10 @@ async fn erase_from(
         after = *last;
         let mut lines = Vec::new();
         for (line, sealed) in rows {
-            let cell = key.open(place(line).as_bytes(), &sealed).map_err(StoreError::from)?;
-            if names_one_of(&String::from_utf8_lossy(&cell), addresses, &store.master) {
+            // What nobody can read may be anybody's.
+            let names =
+                |cell: Vec<u8>| names_one_of(&String::from_utf8_lossy(&cell), addresses, &store.master);
+            if key.open(place(line).as_bytes(), &sealed).map_or(true, names) {
                 lines.push(line);
             }
         }

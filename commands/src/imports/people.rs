@@ -4,11 +4,12 @@ use super::row::{self, Row};
 use crate::CommandError;
 use crate::SubscriberDetails;
 use crate::attributes::{self, Attributes};
+use crate::people::Unreadable;
 use domain::subscriber::{Subscriber, SubscriberCommand};
 use domain::{AddressHash, SubscriberId};
-use eventstore::keys::MasterKey;
+use eventstore::keys::{KeyError, MasterKey};
 use eventstore::sealing::{self, SubjectKeys};
-use eventstore::{Decided, LEFT_WITHOUT_OPT_OUT, Loaded, ids, load_many};
+use eventstore::{Decided, LEFT_WITHOUT_OPT_OUT, Loaded, ids, load_each_in};
 use sqlx::PgConnection;
 use std::collections::HashMap;
 
@@ -18,11 +19,15 @@ pub(super) enum Known {
     /// The address was left for another by somebody who opted out, or its person was erased: nobody may be written to
     /// there, unless they opt in themselves.
     Closed,
+    /// Their stream cannot be read.
+    Unreadable,
 }
 
 /// One stream as the batch leaves it so far.
 pub(super) struct Person {
     pub id: SubscriberId,
+    /// Made by this batch.
+    is_added: bool,
     loaded: Loaded<Subscriber>,
     decided: Option<Decided<Subscriber>>,
     /// Opened when first asked for.
@@ -42,7 +47,10 @@ const LOCK_GATES: &str =
 
 pub(super) struct People {
     by_address: HashMap<AddressHash, Known>,
+    /// Of those whose key opens.
     pub keys: SubjectKeys,
+    /// Whose streams deserve a snapshot.
+    pub long: Vec<SubscriberId>,
 }
 
 impl People {
@@ -63,21 +71,34 @@ impl People {
         let gates: Vec<([u8; 32], SubscriberId)> =
             sqlx::query_as(&read).bind(&hashes).fetch_all(&mut *tx).await?;
         if gates.is_empty() {
-            return Ok(Self { by_address: HashMap::new(), keys: SubjectKeys::new() });
+            return Ok(Self { by_address: HashMap::new(), keys: SubjectKeys::new(), long: Vec::new() });
         }
         let ids: Vec<SubscriberId> = gates.iter().map(|(_, id)| *id).collect();
-        let mut loaded = load_many::<Subscriber>(&mut *tx, &ids).await?;
-        let keys = sealing::fetch(tx, master, &ids).await?;
+        let mut loaded = load_each_in::<Subscriber>(&mut *tx, &ids).await?;
+        let keys = sealing::fetch_each(tx, master, &ids).await?;
+        let is_long = |loaded: &Result<Loaded<Subscriber>, _>| loaded.as_ref().is_ok_and(Loaded::is_long);
+        let long = loaded.iter().filter(|(_, loaded)| is_long(loaded)).map(|(id, _)| *id).collect();
         let known = |(hash, id)| {
             let address = AddressHash(hash);
-            let is_at = |loaded: &Loaded<Subscriber>| loaded.aggregate.address_hash == Some(address);
-            let person = match keys.contains_key(&id) && loaded.get(&id).is_some_and(is_at) {
-                true => loaded.remove(&id).map(|loaded| Box::new(Person::new(id, loaded))),
-                false => None,
+            let known = match loaded.get(&id) {
+                Some(Err(error)) => {
+                    Unreadable::note(id, error);
+                    Known::Unreadable
+                }
+                // Of somebody's addresses the present one finds them.
+                Some(Ok(found))
+                    if keys.contains_key(&id) && found.aggregate.address_hash == Some(address) =>
+                {
+                    let person = loaded.remove(&id).and_then(Result::ok).unwrap_or_default();
+                    Known::Person(Box::new(Person::new(id, person)))
+                }
+                Some(Ok(_)) | None => Known::Closed,
             };
-            (address, person.map_or(Known::Closed, Known::Person))
+            (address, known)
         };
-        Ok(Self { by_address: gates.into_iter().map(known).collect(), keys })
+        let by_address = gates.into_iter().map(known).collect();
+        let keys = keys.into_iter().filter_map(|(id, key)| Some((id, key.ok()?))).collect();
+        Ok(Self { by_address, keys, long })
     }
 
     /// Whoever has this address, if only since an earlier row; somebody new where nobody has.
@@ -90,22 +111,18 @@ impl People {
     pub fn into_decided(self) -> (Vec<Decided<Subscriber>>, Vec<SubscriberId>, SubjectKeys) {
         let people = self.by_address.into_values().filter_map(|known| match known {
             Known::Person(person) => Some(*person),
-            Known::Closed => None,
+            Known::Closed | Known::Unreadable => None,
         });
         let mut changed: Vec<Person> = people.filter(|person| person.events() > 0).collect();
         changed.sort_unstable_by_key(|person| person.id);
-        let new = changed
-            .iter()
-            .filter(|person| !self.keys.contains_key(&person.id))
-            .map(|person| person.id)
-            .collect();
+        let new = changed.iter().filter(|person| person.is_added).map(|person| person.id).collect();
         (changed.into_iter().filter_map(|person| person.decided).collect(), new, self.keys)
     }
 }
 
 impl Person {
     fn new(id: SubscriberId, loaded: Loaded<Subscriber>) -> Self {
-        Self { id, loaded, decided: None, details: None }
+        Self { id, is_added: loaded.version == 0, loaded, decided: None, details: None }
     }
 
     pub fn state(&self) -> &Subscriber {
@@ -131,11 +148,14 @@ impl Person {
         Ok(())
     }
 
-    pub fn details(&mut self, keys: &SubjectKeys) -> Result<&SubscriberDetails, CommandError> {
-        let details = match (self.details.take(), keys.get(&self.id)) {
-            (Some(details), _) => details,
-            (None, Some(key)) => SubscriberDetails::open_with(key, self.state())?,
-            (None, None) => SubscriberDetails::default(),
+    pub fn details(&mut self, keys: &SubjectKeys) -> Result<&SubscriberDetails, Unreadable> {
+        let details = match self.details.take() {
+            Some(details) => details,
+            None => {
+                let key = keys.get(&self.id).ok_or_else(|| Unreadable::note(self.id, &KeyError::Tampered))?;
+                SubscriberDetails::open_with(key, self.state())
+                    .map_err(|error| Unreadable::note(self.id, &error.described()))?
+            }
         };
         Ok(self.details.insert(details))
     }

@@ -2,7 +2,7 @@
 
 use super::row::Rejection;
 use super::{REJECTED_MAX, REJECTED_PAGE_MAX, spool};
-use crate::{CommandError, Commands};
+use crate::{CommandError, Commands, UNREADABLE};
 use domain::ImportId;
 use eventstore::byte_key::ByteKey;
 use eventstore::{StoreError, keys::KeyError};
@@ -14,7 +14,8 @@ use sqlx::PgConnection;
 pub struct RejectedRow {
     /// The line where the row starts, as an editor shows it: the header is line 1.
     pub line: i64,
-    /// The cell of the address, as it was uploaded, cut to 200 bytes. It may begin with anything, `=` included.
+    /// The cell of the address, as it was uploaded, cut to 200 bytes. It may begin with anything, `=` included. [`UNREADABLE`] where it
+    /// does not open.
     pub value: String,
     pub reason: String,
 }
@@ -83,10 +84,10 @@ impl Commands {
         .fetch_all(pool)
         .await?;
         let open = |(line, sealed, reason): (i64, Vec<u8>, String)| {
-            let value = key.open(place(line).as_bytes(), &sealed)?;
-            let value = String::from_utf8(value).map_err(|_| KeyError::Tampered)?;
-            Ok(RejectedRow { line, value, reason })
+            let value =
+                key.open(place(line).as_bytes(), &sealed).ok().and_then(|cell| String::from_utf8(cell).ok());
+            RejectedRow { line, value: value.unwrap_or_else(|| UNREADABLE.into()), reason }
         };
-        rows.into_iter().map(open).collect::<Result<_, StoreError>>().map_err(CommandError::from)
+        Ok(rows.into_iter().map(open).collect())
     }
 }

@@ -11,7 +11,7 @@ use domain::dispatch::{Index, Refusal};
 use domain::subscriber::Subscriber;
 use domain::transactional::{OptOutMail, Transactional, TransactionalCommand};
 use domain::{AddressHash, GroupId, SubscriberId};
-use eventstore::{Loaded, ids, load};
+use eventstore::{Loaded, ids, load_in};
 use sqlx::PgConnection;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Commands {
             Err(reason) => rejected = refusal(reason),
             Ok(address) => {
                 lock_gate(&mut tx, mail.subscriber_id, address).await?;
-                let person = load::<Subscriber>(&mut *tx, mail.subscriber_id).await?.aggregate;
+                let person = load_in::<Subscriber>(&mut tx, mail.subscriber_id).await?.aggregate;
                 match why_not(mail, &person) {
                     Some(reason) => suppressed = refusal(reason),
                     None if person.address_hash == Some(address) => allowed = vec![ONLY],

@@ -10,7 +10,7 @@ use domain::subscriber::{Subscriber, SubscriberCommand, SubscriptionRequest};
 use domain::transactional::{Transactional, TransactionalCommand};
 use domain::{AddressHash, SubscriberId};
 use eventstore::sealing;
-use eventstore::{Decided, Loaded, StoreError, append, ids, load};
+use eventstore::{Decided, Loaded, StoreError, append, ids, load_in};
 use sqlx::PgConnection;
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ async fn find_person(
         Some(Owner { opted_out_since: true, .. }) => return Ok(Err("opted_out")),
         Some(Owner { subscriber_id, .. }) => subscriber_id,
     };
-    let loaded = load::<Subscriber>(tx, id).await?;
+    let loaded = load_in::<Subscriber>(tx, id).await?;
     Ok(match loaded.aggregate.unwanted {
         true => Err("unwanted"),
         false => Ok((id, Person::Known(Box::new(loaded)))),

@@ -13,4 +13,5 @@ mod quota;
 mod refused;
 mod size;
 pub mod support;
+mod unreadable;
 mod upload;

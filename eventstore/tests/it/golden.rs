@@ -23,7 +23,7 @@ use domain::visit::Visit;
 use domain::{AddressHash, Event, Personal};
 use eventstore::{LogEvent, canonical, decode};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -337,7 +337,7 @@ where
     A: domain::Guarded,
     A::Event: Event,
 {
-    let mut names = BTreeSet::new();
+    let (mut names, mut state) = (BTreeSet::new(), A::default());
     for sample in samples {
         let (event_type, version) = (sample.event_type(), sample.event_version());
         let name = format!("{event_type}@{version}.json");
@@ -355,8 +355,25 @@ where
         );
         assert_eq!(decode::<A>(&stored(A::TYPE, &event_type, &version, &golden)).unwrap(), sample);
         assert!(names.insert(name), "two samples for one file");
+        state.apply(sample);
     }
+    check_snapshot(&state, &names);
     names
+}
+
+/// A snapshot of another release must be told from this one's: whoever changes the state, what events make of it, or which events there are,
+/// raises the format, and has a new file written.
+fn check_snapshot<A: domain::Guarded>(state: &A, events: &BTreeSet<String>) {
+    let known = json!({ "events": events, "state": state });
+    let mut text = serde_json::to_string_pretty(&known).unwrap();
+    text.push('\n');
+    let name = format!("{}@{}.json", A::TYPE, A::SNAPSHOT_FORMAT);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(&name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{name} is missing"));
+    assert_eq!(kept, text, "{name}: raise the aggregate's SNAPSHOT_FORMAT");
 }
 
 fn stored(aggregate_type: &str, event_type: &str, version: &str, json: &[u8]) -> LogEvent {

@@ -9,4 +9,5 @@ mod guards;
 mod lost;
 mod migrations;
 mod sequencing;
+mod snapshots;
 mod support;

@@ -2,7 +2,7 @@
 //! nothing that opens anything.
 
 use super::Sender;
-use super::single::{Made, ONLY, Single, parted};
+use super::single::{Made, ONLY, Single, parted, unless_unreadable};
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
@@ -42,7 +42,8 @@ impl Sender {
         mailer: &dyn Mailer,
     ) -> Result<Decided, CommandError> {
         let attempt = dispatch.aggregate.recipients.first().map_or(0, |recipient| recipient.attempts) + 1;
-        let made = self.make_account_mail(lease.dispatch_id, mail, attempt).await?;
+        let made = self.make_account_mail(lease.dispatch_id, mail, attempt).await;
+        let made = unless_unreadable(lease.dispatch_id, made)?;
         let window = Window::open(self.commands.timing.window);
         let (name, hold) = (mailer.name(), self.hold(mailer));
         let (token, mails) = parted(made);

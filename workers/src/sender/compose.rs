@@ -2,14 +2,13 @@
 
 use super::{CampaignContext, Sender};
 use crate::mailers::Outgoing;
+use commands::people::{People, Unreadable};
 use commands::send::{Candidate, Claim, Refused};
-use commands::{CommandError, SubscriberDetails};
+use commands::{CommandError, SubscriberDetails, UNREADABLE};
 use domain::dispatch::{Dispatch, Index, Refusal};
-use domain::subscriber::Subscriber;
 use domain::{AddressHash, DispatchId, SubscriberId};
-use eventstore::{Loaded, clock, load_many, sealing};
+use eventstore::clock;
 use mail::{Address, Compiled, ListHeaders, MergeData, MessageError, MessageParts, PreferenceClaims};
-use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -31,6 +30,14 @@ struct Reader {
     details: SubscriberDetails,
 }
 
+/// A chunk's recipients.
+#[derive(Default)]
+struct Read {
+    readers: Vec<Reader>,
+    erased: Vec<Index>,
+    unreadable: Vec<Index>,
+}
+
 impl Sender {
     pub(super) async fn compose(
         &self,
@@ -39,13 +46,16 @@ impl Sender {
         dispatch: &Dispatch,
         chunk: &[Index],
     ) -> Result<Composed, CommandError> {
-        let (readers, erased) = self.read_chunk(dispatch, chunk).await?;
+        let Read { readers, erased, unreadable } = self.read_chunk(dispatch, chunk).await?;
         let (sender, context, dispatch_id) = (self.clone(), context.clone(), claim.lease.dispatch_id);
         let campaign_id = claim.campaign_id;
         // Rendering a chunk takes milliseconds of computing: not on a thread that others' I/O waits for.
         let composed = tokio::task::spawn_blocking(move || {
             let mut composed = Composed::default();
             composed.refused.erased = erased;
+            let unreadable = unreadable.into_iter();
+            composed.refused.unsendable =
+                unreadable.map(|index| Refusal { index, reason: UNREADABLE.into() }).collect();
             for reader in readers {
                 match sender.mail_to(&context, campaign_id, dispatch_id, &reader) {
                     Ok(outgoing) => {
@@ -61,35 +71,26 @@ impl Sender {
         Ok(composed.await.map_err(eventstore::StoreError::from)?)
     }
 
-    /// The readers, and who of them was erased.
-    async fn read_chunk(
-        &self,
-        dispatch: &Dispatch,
-        chunk: &[Index],
-    ) -> Result<(Vec<Reader>, Vec<Index>), CommandError> {
+    /// Each reader by themselves: one that cannot be read withholds no mail from the others.
+    async fn read_chunk(&self, dispatch: &Dispatch, chunk: &[Index]) -> Result<Read, CommandError> {
         let store = &self.commands.store;
         let recipients: Vec<_> =
             chunk.iter().filter_map(|i| dispatch.recipients.get(usize::from(*i)).map(|r| (*i, r))).collect();
         let ids: Vec<Uuid> = recipients.iter().map(|(_, recipient)| recipient.subscriber).collect();
-        let subscribers: HashMap<Uuid, Loaded<Subscriber>> = load_many(&store.pool, &ids).await?;
-        let keys = sealing::fetch(&store.pool, &store.master, &ids).await?;
-        let mut readers = Vec::with_capacity(chunk.len());
-        let mut erased = Vec::new();
+        let people = People::load(store, &ids).await?;
+        let mut read = Read::default();
         for (index, recipient) in recipients {
             let id = recipient.subscriber;
-            let known = subscribers.get(&id).map(|loaded| &loaded.aggregate);
-            match (known.and_then(|s| s.address_hash.map(|hash| (s, hash))), keys.get(&id)) {
-                (Some((subscriber, address_hash)), Some(key)) => readers.push(Reader {
-                    index,
-                    id,
-                    attempt: u32::from(recipient.attempts) + 1,
-                    address_hash,
-                    details: SubscriberDetails::open_with(key, subscriber)?,
-                }),
-                _ => erased.push(index),
+            match people.open(id) {
+                Ok(Some((address_hash, details))) => {
+                    let attempt = u32::from(recipient.attempts) + 1;
+                    read.readers.push(Reader { index, id, attempt, address_hash, details });
+                }
+                Ok(None) => read.erased.push(index),
+                Err(Unreadable) => read.unreadable.push(index),
             }
         }
-        Ok((readers, erased))
+        Ok(read)
     }
 
     /// The reason is a word: an error's text could quote a field.

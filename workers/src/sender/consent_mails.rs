@@ -1,7 +1,7 @@
 //! The question of a double opt-in, and the confirmation of an opt-out.
 
 use super::Sender;
-use super::single::{Made, ONLY, Single, parted};
+use super::single::{Made, ONLY, Single, parted, unless_unreadable};
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
@@ -12,7 +12,7 @@ use domain::group::Group;
 use domain::subscriber::{Subscriber, SubscriptionRequest};
 use domain::transactional::{OptOutMail, SubscriptionMail, Transactional};
 use domain::{AddressHash, DispatchId, GroupId, Personal};
-use eventstore::{Loaded, clock, load, load_many, sealing};
+use eventstore::{Loaded, clock, load, load_each, sealing};
 use mail::consent::{self, Letter};
 use mail::{Address, PreferenceClaims, Rendered};
 
@@ -24,7 +24,8 @@ impl Sender {
         mail: &SubscriptionMail,
         mailer: &dyn Mailer,
     ) -> Result<Decided, CommandError> {
-        let made = self.make_subscription_mail(lease.dispatch_id, &dispatch.aggregate, mail).await?;
+        let made = self.make_subscription_mail(lease.dispatch_id, &dispatch.aggregate, mail).await;
+        let made = unless_unreadable(lease.dispatch_id, made)?;
         let window = Window::open(self.commands.timing.window);
         let (name, hold) = (mailer.name(), self.hold(mailer));
         let (made, mails) = parted(made);
@@ -56,7 +57,8 @@ impl Sender {
         mail: &OptOutMail,
         mailer: &dyn Mailer,
     ) -> Result<Decided, CommandError> {
-        let made = self.make_opt_out_mail(lease.dispatch_id, &dispatch.aggregate, mail).await?;
+        let made = self.make_opt_out_mail(lease.dispatch_id, &dispatch.aggregate, mail).await;
+        let made = unless_unreadable(lease.dispatch_id, made)?;
         let window = Window::open(self.commands.timing.window);
         let (name, hold) = (mailer.name(), self.hold(mailer));
         let (address, mails) = parted(made);
@@ -110,8 +112,8 @@ impl Sender {
 
     /// A group that was deleted still has its name.
     async fn group_names(&self, groups: &[GroupId]) -> Result<Vec<String>, CommandError> {
-        let known = load_many::<Group>(&self.commands.store.pool, groups).await?;
-        let mut names: Vec<String> = known.into_values().map(|group| group.aggregate.name).collect();
+        let known = load_each::<Group>(&self.commands.store.pool, groups).await?.into_values().flatten();
+        let mut names: Vec<String> = known.map(|group| group.aggregate.name).collect();
         names.sort_unstable();
         Ok(names)
     }

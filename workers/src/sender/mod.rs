@@ -319,8 +319,5 @@ impl Sender {
 
 /// An error with its cause, for the log.
 pub(crate) fn describe(error: &CommandError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
+    error.described()
 }

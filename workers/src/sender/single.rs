@@ -2,6 +2,8 @@
 
 use super::Sender;
 use crate::mailers::Outgoing;
+use commands::people::Unreadable;
+use commands::{CommandError, UNREADABLE};
 use domain::DispatchId;
 use domain::dispatch::Index;
 use eventstore::{clock, ids};
@@ -12,6 +14,20 @@ pub(super) const ONLY: Index = 0;
 
 /// The mail with what its authorization needs, or the word of why there is none.
 pub(super) type Made<T> = Result<(T, Outgoing), &'static str>;
+
+/// What cannot be read now cannot be later: there is no mail then, for that reason.
+pub(super) fn unless_unreadable<T>(
+    dispatch: DispatchId,
+    made: Result<Made<T>, CommandError>,
+) -> Result<Made<T>, CommandError> {
+    match made {
+        Err(error) if error.is_unreadable() => {
+            Unreadable::note(dispatch, &error.described());
+            Ok(Err(UNREADABLE))
+        }
+        made => made,
+    }
+}
 
 pub(super) fn parted<T>(made: Made<T>) -> (Result<T, &'static str>, Vec<(Index, Outgoing)>) {
     match made {

@@ -6,14 +6,16 @@ use super::single::Single;
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
+use commands::people::{People, Unreadable};
 use commands::send::Lease;
-use commands::{CommandError, SubscriberDetails};
+use commands::{CommandError, SubscriberDetails, UNREADABLE};
 use domain::dispatch::{Index, Refusal};
-use domain::subscriber::Subscriber;
 use domain::template::Template;
 use domain::transactional::{TestMail, Transactional};
 use domain::{DispatchId, SubscriberId};
-use eventstore::{Loaded, StoreError, load_at, load_many, sealing};
+use eventstore::keys::KeyError;
+use eventstore::sealing::{self, SubjectKey};
+use eventstore::{Loaded, StoreError, load_at};
 use mail::{Address, Compiled, ListHeaders, MergeData, Rendered};
 
 /// A mail for each of these recipients, or the reason why none can be made.
@@ -53,8 +55,9 @@ impl Sender {
         waiting: &[Index],
     ) -> Result<Mails, CommandError> {
         let pool = &self.commands.store.pool;
-        let Some(readers) = self.test_readers(id, dispatch, mail, waiting).await? else {
-            return Ok(waiting.iter().map(|index| (*index, Err("erased"))).collect());
+        let readers = match self.test_readers(id, dispatch, mail, waiting).await? {
+            Ok(readers) => readers,
+            Err(reason) => return Ok(waiting.iter().map(|index| (*index, Err(reason))).collect()),
         };
         let template = load_at::<Template>(pool, mail.template_id, mail.template_version).await?;
         let content = template.aggregate.content;
@@ -64,33 +67,38 @@ impl Sender {
         // Compiling and rendering is computing: not on a thread that others' I/O waits for.
         let composed = tokio::task::spawn_blocking(move || {
             let template = compile(&saved);
-            let mails = readers.iter().map(|reader| {
-                let made = sender.test_mail(id, &template, &name, reader);
-                (reader.index, made)
+            let mails = readers.iter().map(|(index, reader)| {
+                let made = reader.as_ref().map_err(|reason| *reason);
+                (*index, made.and_then(|reader| sender.test_mail(id, &template, &name, reader)))
             });
             mails.collect()
         });
         Ok(composed.await.map_err(StoreError::from)?)
     }
 
-    /// Whoever is a subscriber sees the template with their own fields. None: one of them was erased, and the addresses of
-    /// all are gone.
+    /// Whoever is a subscriber sees the template with their own fields. An error is that of all: one of them was erased, and the
+    /// addresses of all are gone; or they cannot be read.
     async fn test_readers(
         &self,
         id: DispatchId,
         dispatch: &Transactional,
         mail: &TestMail,
         waiting: &[Index],
-    ) -> Result<Option<Vec<Reader>>, CommandError> {
+    ) -> Result<Result<Vec<(Index, Result<Reader, &'static str>)>, &'static str>, CommandError> {
         let store = &self.commands.store;
         let known = self.commands.test_readers(dispatch).await?;
-        let people: Vec<SubscriberId> = known.values().map(|reader| reader.subscriber_id).collect();
-        let subscribers = load_many::<Subscriber>(&store.pool, &people).await?;
-        let keys = sealing::fetch(&store.pool, &store.master, &[people, vec![id]].concat()).await?;
-        let Some(key) = keys.get(&id) else { return Ok(None) };
-        let addresses = key.open("addresses", &mail.addresses).map_err(StoreError::from)?;
-        let addresses: Vec<String> =
-            serde_json::from_str(&addresses).map_err(|_| StoreError::Format("addresses of a test".into()))?;
+        let ids: Vec<SubscriberId> = known.values().map(|reader| reader.subscriber_id).collect();
+        let people = People::load(store, &ids).await?;
+        let addresses = match sealing::fetch_each(&store.pool, &store.master, &[id]).await?.remove(&id) {
+            None => return Ok(Err("erased")),
+            Some(key) => match addresses(key, mail) {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    Unreadable::note(id, &error);
+                    return Ok(Err(UNREADABLE));
+                }
+            },
+        };
         let mut readers = Vec::with_capacity(waiting.len());
         for index in waiting {
             let place = usize::from(*index);
@@ -98,17 +106,16 @@ impl Sender {
             else {
                 continue;
             };
-            let subscriber =
-                known.get(recipient.address_hash.0.as_slice()).map(|reader| reader.subscriber_id);
-            let fields = subscriber.and_then(|id| Some((keys.get(&id)?, subscribers.get(&id)?)));
-            let details = match fields {
-                Some((key, subscriber)) => SubscriberDetails::open_with(key, &subscriber.aggregate)?,
-                None => SubscriberDetails::default(),
-            };
-            let details = SubscriberDetails { address: address.clone(), ..details };
-            readers.push(Reader { index: *index, attempt: recipient.attempts + 1, details });
+            let subscriber = known.get(recipient.address_hash.0.as_slice());
+            let opened = subscriber.map_or(Ok(None), |reader| people.open(reader.subscriber_id));
+            let reader = opened.map_err(|Unreadable| UNREADABLE).map(|opened| {
+                let details = opened.map(|(_, details)| details).unwrap_or_default();
+                let details = SubscriberDetails { address: address.clone(), ..details };
+                Reader { index: *index, attempt: recipient.attempts + 1, details }
+            });
+            readers.push((*index, reader));
         }
-        Ok(Some(readers))
+        Ok(Ok(readers))
     }
 
     /// It has what every reader's mail has, and its links lead to a page that says what a reader's would do: whoever looks at a test
@@ -141,6 +148,11 @@ impl Sender {
             Single { kind: "test", dispatch, index: *index, attempt: *attempt, to, list: Some(list) };
         self.single(single, &written)
     }
+}
+
+fn addresses(key: Result<SubjectKey, KeyError>, mail: &TestMail) -> Result<Vec<String>, StoreError> {
+    let addresses = key?.open("addresses", &mail.addresses)?;
+    serde_json::from_str(&addresses).map_err(|_| StoreError::Format("addresses of a test".into()))
 }
 
 fn divide(mails: Mails) -> (Vec<(Index, Outgoing)>, Vec<Refusal>) {

@@ -19,3 +19,4 @@ mod retention;
 mod sending_off;
 mod support;
 mod test_mail;
+mod unreadable;
