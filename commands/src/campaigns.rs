@@ -210,23 +210,29 @@ impl Commands {
         self.command_campaign(id, CampaignCommand::Delete, context.request(Value::Null)).await
     }
 
-    /// Scheduled campaigns that are due, the longest due first.
-    pub async fn due_campaigns(&self, limit: i64) -> Result<Vec<CampaignId>, CommandError> {
+    /// Scheduled campaigns that are due, the longest due first, without those that are `resting`.
+    pub async fn due_campaigns(
+        &self,
+        limit: i64,
+        resting: &[CampaignId],
+    ) -> Result<Vec<CampaignId>, CommandError> {
         Ok(sqlx::query_scalar(
-            "SELECT campaign_id FROM campaign_gates WHERE status = 'scheduled' AND due_at <= $1
+            "SELECT campaign_id FROM campaign_gates
+             WHERE status = 'scheduled' AND due_at <= $1 AND campaign_id <> ALL($3)
              ORDER BY due_at LIMIT $2",
         )
         .bind(clock::now())
         .bind(limit)
+        .bind(resting)
         .fetch_all(&self.store.pool)
         .await?)
     }
 
-    /// When the next campaign is due.
-    pub async fn next_due(&self) -> Result<Option<DateTime<Utc>>, CommandError> {
-        Ok(sqlx::query_scalar("SELECT min(due_at) FROM campaign_gates WHERE status = 'scheduled'")
-            .fetch_one(&self.store.pool)
-            .await?)
+    /// When the next campaign is due that is not `resting`.
+    pub async fn next_due(&self, resting: &[CampaignId]) -> Result<Option<DateTime<Utc>>, CommandError> {
+        let next =
+            "SELECT min(due_at) FROM campaign_gates WHERE status = 'scheduled' AND campaign_id <> ALL($1)";
+        Ok(sqlx::query_scalar(next).bind(resting).fetch_one(&self.store.pool).await?)
     }
 
     /// Begins to freeze a campaign that is due and pins its template's version. Of any number of schedulers one

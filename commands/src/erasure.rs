@@ -75,18 +75,20 @@ impl Commands {
              WHERE NOT EXISTS (
                  SELECT FROM imports i
                  WHERE i.status IN ('spooling', 'queued', 'running') AND i.created_at < e.recorded_at)
-             ORDER BY recorded_at LIMIT $1",
+             ORDER BY tried_at NULLS FIRST, recorded_at LIMIT $1",
         )
         .bind(AT_ONCE)
         .fetch_all(&self.store.pool)
         .await?;
         // Closed gates open no more permits of them: they come to an end.
         if !permits::open_for_readers(&self.store.pool, &subscribers).await?.is_empty() {
+            self.look_at_others_first(&subscribers).await?;
             return Ok(None);
         }
         let mails = self.end_mails(&subscribers).await?;
         let waiting: HashSet<SubscriberId> =
             mails.iter().filter(|mail| mail.is_pending).map(|mail| mail.subscriber_id).collect();
+        self.look_at_others_first(&Vec::from_iter(waiting.iter().copied())).await?;
         subscribers.retain(|subscriber| !waiting.contains(subscriber));
         if subscribers.is_empty() {
             return Ok(None);
@@ -95,6 +97,18 @@ impl Commands {
         let mailed = mails.iter().flat_map(|mail| mail.readers(&hashes));
         let readers = subscribers.iter().copied().chain(mailed).collect();
         Ok(Some(Remains { subscribers, hashes, readers }))
+    }
+
+    /// Something of these people is under way, and others may be done before it ends.
+    async fn look_at_others_first(&self, subscribers: &[SubscriberId]) -> Result<(), CommandError> {
+        if subscribers.is_empty() {
+            return Ok(());
+        }
+        sqlx::query("UPDATE erasures SET tried_at = clock_timestamp() WHERE subscriber_id = ANY($1)")
+            .bind(subscribers)
+            .execute(&self.store.pool)
+            .await?;
+        Ok(())
     }
 
     /// Destroys the keys of mails outside campaigns that were requested for these people before their erasure, then looks which

@@ -24,6 +24,7 @@ mod subscribers;
 mod subscriptions;
 mod templates;
 mod test_mail;
+mod tries;
 
 pub use account_mails::{AccountLink, AccountToken};
 pub use accounts::{

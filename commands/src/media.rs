@@ -101,24 +101,27 @@ impl Commands {
         Ok(loaded.into_iter().filter_map(|(id, medium)| Some((id, medium.ok()?.aggregate))).collect())
     }
 
-    /// Gives up uploads that nobody completed, at most `limit`; how many.
+    /// Gives up uploads that nobody completed, at most `limit`; how many. One that cannot be given up stands in nobody's way, and
+    /// fails the call only once the others are done.
     pub async fn expire_media(&self, now: DateTime<Utc>, limit: i64) -> Result<usize, CommandError> {
         let over: Vec<MediaId> = sqlx::query_scalar(
             "SELECT media_id FROM media_files WHERE status = 'requested' AND arrives_until < $1
-             ORDER BY arrives_until LIMIT $2",
+             ORDER BY tried_at NULLS FIRST, arrives_until LIMIT $2",
         )
         .bind(now)
         .bind(limit)
         .fetch_all(&self.store.pool)
         .await?;
+        let mut failed = None;
         for id in &over {
             let request = Context::system("maintenance").request(Value::Null);
-            self.store
-                .execute::<Media>(*id, MediaCommand::Expire { now }, request)
-                .await
-                .map_err(CommandError::from)?;
+            if let Err(error) = self.store.execute::<Media>(*id, MediaCommand::Expire { now }, request).await
+            {
+                self.note_tried(*id, now).await?;
+                failed = Some(CommandError::from(error));
+            }
         }
-        Ok(over.len())
+        failed.map_or(Ok(over.len()), Err)
     }
 
     /// Files to remove: once at once, and once more when nothing can arrive any more.
@@ -139,7 +142,7 @@ impl Commands {
     }
 
     /// It is tried again after all others.
-    pub async fn note_not_removed(&self, id: MediaId, now: DateTime<Utc>) -> Result<(), CommandError> {
+    pub async fn note_tried(&self, id: MediaId, now: DateTime<Utc>) -> Result<(), CommandError> {
         let tried = "UPDATE media_files SET tried_at = $2 WHERE media_id = $1";
         sqlx::query(tried).bind(id).bind(now).execute(&self.store.pool).await?;
         Ok(())

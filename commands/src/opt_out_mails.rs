@@ -1,6 +1,7 @@
 //! Mails that tell people of their own opt-outs. The opt-out notes that there is one to be sent, in its transaction, and needs
 //! nothing else for it; here notes become mails, each once.
 
+use crate::tries::{FAILED, MAY_BE_TRIED};
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::consent::Scope;
@@ -49,14 +50,14 @@ impl Note {
 }
 
 impl Commands {
-    /// Queues the mails of some opt-outs, oldest first, each in a transaction of its own: one that cannot be made stands in nobody's
+    /// Queues the mails of some opt-outs, those that were not tried yet first, each in a transaction of its own: one that cannot be made stands in nobody's
     /// way, and fails the call only once the others are done. False: there was none to take.
     pub async fn queue_opt_out_mails(&self) -> Result<bool, CommandError> {
-        let waiting: Vec<(SubscriberId, i64)> = sqlx::query_as(
+        let waiting: Vec<(SubscriberId, i64)> = sqlx::query_as(&format!(
             "SELECT subscriber_id, opt_out FROM opt_out_mails
-             WHERE done_at IS NULL AND opted_out_at < clock_timestamp() - make_interval(secs => $1)
-             ORDER BY opted_out_at LIMIT $2",
-        )
+             WHERE done_at IS NULL AND opted_out_at < clock_timestamp() - make_interval(secs => $1) AND {MAY_BE_TRIED}
+             ORDER BY tried_at NULLS FIRST, opted_out_at LIMIT $2",
+        ))
         .bind(AFTER.as_secs_f64())
         .bind(AT_ONCE)
         .fetch_all(&self.store.pool)
@@ -65,10 +66,19 @@ impl Commands {
         for (subscriber, opt_out) in waiting {
             match self.queue_opt_out_mail(subscriber, opt_out).await {
                 Ok(taken) => any |= taken,
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    self.note_failed(subscriber, opt_out).await?;
+                    failed = Some(error);
+                }
             }
         }
         failed.map_or(Ok(any), Err)
+    }
+
+    async fn note_failed(&self, subscriber: SubscriberId, opt_out: i64) -> Result<(), CommandError> {
+        let note = format!("UPDATE opt_out_mails SET {FAILED} WHERE (subscriber_id, opt_out) = ($1, $2)");
+        sqlx::query(&note).bind(subscriber).bind(opt_out).execute(&self.store.pool).await?;
+        Ok(())
     }
 
     /// Beyond the limit of mails to one person there is none. False: another sender has the note.

@@ -94,6 +94,8 @@ pub struct DispatchWork {
     pub dispatch: DispatchId,
     /// None: a mail outside campaigns.
     pub campaign: Option<CampaignId>,
+    /// Of a mail outside campaigns.
+    pub mailer: Option<String>,
     pub page: u32,
     pub last_subscriber: Option<SubscriberId>,
     pub recipients: u32,

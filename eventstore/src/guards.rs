@@ -189,8 +189,8 @@ async fn set_dispatches(tx: &mut PgConnection, works: &[DispatchWork]) -> Result
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO dispatch_work (dispatch_id, campaign_id, page, last_subscriber, recipients, pending)
-         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::int[], $6::int[])
+        "INSERT INTO dispatch_work (dispatch_id, campaign_id, page, last_subscriber, recipients, pending, mailer)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::int[], $6::int[], $7::text[])
          ON CONFLICT (dispatch_id) DO UPDATE SET pending = excluded.pending",
     )
     .bind(works.iter().map(|work| work.dispatch).collect::<Vec<_>>())
@@ -199,6 +199,7 @@ async fn set_dispatches(tx: &mut PgConnection, works: &[DispatchWork]) -> Result
     .bind(works.iter().map(|work| work.last_subscriber).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.recipients.cast_signed()).collect::<Vec<_>>())
     .bind(works.iter().map(|work| work.pending.cast_signed()).collect::<Vec<_>>())
+    .bind(works.iter().map(|work| work.mailer.as_deref()).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Works on imports, one after the other.
+//! Works on imports, a batch of each in turn.
 
 use crate::sender::describe;
 use commands::Commands;
@@ -11,7 +11,7 @@ pub async fn run(commands: Commands, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match commands.work_on_next_import(&stop).await {
             Ok(Some(import)) => {
-                tracing::info!(import.id = %import, "import worked on");
+                tracing::debug!(import.id = %import, "import worked on");
                 continue;
             }
             Ok(None) => {}

@@ -37,14 +37,20 @@ impl MediaSweeper {
 
     /// Whether there is more to do at once. A store that does not answer is asked again after the interval.
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<bool, CommandError> {
-        let expired = self.commands.expire_media(now, BATCH_MAX).await?;
+        let expired = match self.commands.expire_media(now, BATCH_MAX).await {
+            Ok(expired) => expired,
+            Err(error) => {
+                tracing::warn!(error = %describe(&error), "media: uploads will be given up later");
+                0
+            }
+        };
         let unwanted = self.commands.unwanted_files(now, BATCH_MAX).await?;
         let is_full = |count: usize| count as i64 == BATCH_MAX;
         for file in &unwanted {
             if let Err(error) = self.files.remove(&file.key, file.again).await {
                 tracing::warn!(media.id = %file.media_id, %error, "a file will be removed later");
                 // Or it would be the first next time as well, and those after it would stay for as long as it does.
-                self.commands.note_not_removed(file.media_id, now).await?;
+                self.commands.note_tried(file.media_id, now).await?;
                 return Ok(false);
             }
             self.commands.note_removed(file.media_id, now).await?;

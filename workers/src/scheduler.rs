@@ -1,9 +1,12 @@
 //! Begins to freeze campaigns at their due second, on any number of replicas, once.
 
+use crate::rests::{Rests, locked};
 use crate::sender::describe;
 use commands::{CommandError, Commands};
+use domain::CampaignId;
 use eventstore::clock;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Schedules made by other processes are noticed after this time at the latest.
@@ -12,11 +15,13 @@ const DUE_AT_ONCE: i64 = 100;
 
 pub struct Scheduler {
     commands: Commands,
+    /// Campaigns that could not be begun: however many there are, they keep no other from its second.
+    rests: Mutex<Rests<CampaignId>>,
 }
 
 impl Scheduler {
     pub fn new(commands: Commands) -> Self {
-        Self { commands }
+        Self { commands, rests: Mutex::default() }
     }
 
     pub async fn run(self, stop: CancellationToken) {
@@ -38,17 +43,24 @@ impl Scheduler {
     /// Begins what is due; returns how long nothing will be. The freezing itself is the freezer's: a large audience
     /// keeps no other campaign from its second.
     pub async fn step(&self) -> Result<Duration, CommandError> {
-        for campaign in self.commands.due_campaigns(DUE_AT_ONCE).await? {
+        let resting = locked(&self.rests).resting(Instant::now());
+        for campaign in self.commands.due_campaigns(DUE_AT_ONCE, &resting).await? {
             match self.commands.begin_freezing(campaign).await {
-                Ok(done) if done.appended => tracing::info!(campaign.id = %campaign, "campaign is due"),
-                Ok(_) => {}
+                Ok(done) => {
+                    locked(&self.rests).end(&campaign);
+                    if done.appended {
+                        tracing::info!(campaign.id = %campaign, "campaign is due");
+                    }
+                }
                 // One campaign's trouble must not hold up the others.
                 Err(error) => {
                     tracing::warn!(campaign.id = %campaign, error = %describe(&error), "will be begun again");
+                    locked(&self.rests).begin(campaign, Instant::now());
                 }
             }
         }
-        let next = self.commands.next_due().await?;
+        let resting = locked(&self.rests).resting(Instant::now());
+        let next = self.commands.next_due(&resting).await?;
         let until_due = next.map_or(POLL, |due| (due - clock::now()).to_std().unwrap_or_default());
         Ok(until_due.min(POLL))
     }

@@ -3,6 +3,7 @@
 
 use crate::support::{Answer, PASSWORD, TestApp};
 use commands::AccountToken;
+use commands::send::OfMailers;
 use domain::EmailAddress;
 use domain::access::Role;
 use domain::transactional::{AccountMailKind, Transactional};
@@ -31,7 +32,7 @@ async fn ask(app: &TestApp, email: &str) -> Answer {
 /// Lets the oldest mail that waits go, as a sender does; the token in its link.
 pub async fn send_mail(app: &TestApp, kind: AccountMailKind) -> Option<String> {
     app.commands.take_reset_requests().await.unwrap();
-    let lease = app.commands.claim_transactional(HELD).await.unwrap()?;
+    let lease = app.commands.claim_transactional(HELD, &OfMailers::AllBut(vec![])).await.unwrap()?;
     let mail = eventstore::load::<Transactional>(&app.pool, lease.dispatch_id).await.unwrap();
     let token = AccountToken::draw(kind).unwrap();
     let text = token.text().to_owned();

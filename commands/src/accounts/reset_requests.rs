@@ -3,6 +3,7 @@
 
 use super::{key_of, record, sealed_text, sealed_visit};
 use crate::account_mails::RESETS;
+use crate::tries::{FAILED, MAY_BE_TRIED};
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, Utc};
 use domain::session::{Session, SessionCommand};
@@ -59,17 +60,24 @@ impl Commands {
         Ok(tx.commit().await?)
     }
 
-    /// Takes the oldest requests that wait, each in a transaction of its own: one that cannot be taken stands in nobody's
+    /// Takes requests that wait, those that were not tried yet first, each in a transaction of its own: one that cannot be taken stands in nobody's
     /// way, and fails the call only once the others are done. Answers how many it took.
     pub async fn take_reset_requests(&self) -> Result<usize, CommandError> {
-        let waiting = "SELECT attempt_id FROM reset_requests WHERE NOT taken ORDER BY requested_at LIMIT $1";
+        let waiting = format!(
+            "SELECT attempt_id FROM reset_requests WHERE NOT taken AND {MAY_BE_TRIED}
+             ORDER BY tried_at NULLS FIRST, requested_at LIMIT $1"
+        );
         let waiting: Vec<Uuid> =
-            sqlx::query_scalar(waiting).bind(TAKEN_MAX).fetch_all(&self.store.pool).await?;
+            sqlx::query_scalar(&waiting).bind(TAKEN_MAX).fetch_all(&self.store.pool).await?;
         let (mut count, mut failed) = (0, None);
         for attempt in waiting {
             match self.take_reset_request(attempt).await {
                 Ok(taken) => count += usize::from(taken),
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    let note = format!("UPDATE reset_requests SET {FAILED} WHERE attempt_id = $1");
+                    sqlx::query(&note).bind(attempt).execute(&self.store.pool).await?;
+                    failed = Some(error);
+                }
             }
         }
         failed.map_or(Ok(count), Err)

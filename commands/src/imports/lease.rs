@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::splitter::Cursor;
-use super::{REASON_INTERNAL, REASON_LIST_CUT, REASON_WAITING, REJECTED_MAX};
+use super::{ImportedStatus, REASON_INTERNAL, REASON_LIST_CUT, REASON_WAITING, REJECTED_MAX};
 use crate::CommandError;
 use chrono::{DateTime, Utc};
 use domain::{GroupId, ImportId};
@@ -76,7 +76,8 @@ impl Claim {
     }
 }
 
-/// The oldest import that nobody works on.
+/// Of the imports that nobody works on, a list of the unsubscribed, as each of its rows may be mailed meanwhile; of those, and
+/// then of all others, the one that was worked on, or uploaded, the longest time ago.
 pub(super) async fn claim(pool: &PgPool) -> Result<Option<Claim>, CommandError> {
     Ok(sqlx::query_as(
         "UPDATE imports SET status = 'running', fence = fence + 1,
@@ -84,7 +85,7 @@ pub(super) async fn claim(pool: &PgPool) -> Result<Option<Claim>, CommandError> 
          WHERE import_id = (
              SELECT import_id FROM imports
              WHERE status IN ('queued', 'running') AND (leased_until IS NULL OR leased_until < clock_timestamp())
-             ORDER BY import_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+             ORDER BY imported_as = 'opted_out' DESC, touched_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
          RETURNING import_id, fence, group_id, imported_as, consent_source, metadata, master_key_id, wrapped_key,
              bytes_total, next_byte, next_line, created_at, layout",
     )
@@ -126,7 +127,7 @@ pub(super) async fn advance(
     sqlx::query(
         "UPDATE imports SET rows = rows + $2 + $3 + $4 + $5 + $6, created = created + $2, updated = updated + $3,
              unchanged = unchanged + $4, kept_opted_out = kept_opted_out + $5, rejected = rejected + $6,
-             next_byte = $7, next_line = $8, reason = NULL, tries = 0,
+             next_byte = $7, next_line = $8, reason = NULL, tries = 0, touched_at = clock_timestamp(),
              leased_until = clock_timestamp() + make_interval(secs => $9)
          WHERE import_id = $1",
     )
@@ -181,6 +182,38 @@ pub(super) async fn release(pool: &PgPool, id: ImportId, fence: i64) -> Result<(
     sqlx::query(
         "UPDATE imports SET status = 'queued', leased_until = NULL
          WHERE import_id = $1 AND fence = $2 AND status = 'running'",
+    )
+    .bind(id)
+    .bind(fence)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Whether another import waits that has its turn before the next batch of this one: of two kinds alike they alternate, and a
+/// list of the unsubscribed waits for no other kind.
+pub(super) async fn must_give_way(
+    pool: &PgPool,
+    id: ImportId,
+    status: ImportedStatus,
+) -> Result<bool, CommandError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT FROM imports
+             WHERE import_id <> $1 AND status IN ('queued', 'running')
+               AND (leased_until IS NULL OR leased_until < clock_timestamp())
+               AND (imported_as = 'opted_out' OR $2))",
+    )
+    .bind(id)
+    .bind(status == ImportedStatus::Active)
+    .fetch_one(pool)
+    .await?)
+}
+
+/// Lets another import go on: this one has its next turn after it.
+pub(super) async fn give_way(pool: &PgPool, id: ImportId, fence: i64) -> Result<(), CommandError> {
+    sqlx::query(
+        "UPDATE imports SET leased_until = NULL WHERE import_id = $1 AND fence = $2 AND status = 'running'",
     )
     .bind(id)
     .bind(fence)

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 impl Commands {
-    /// Works one import to its end, to `stop`, or to an error after which it is laid aside for a moment; returns which
-    /// one it was, or none if none waits. To be called in a loop by any number of workers. The batch under way when
+    /// Works one import to its end, to `stop`, to the end of a batch where another waits for its turn, or to an error after
+    /// which it is laid aside for a moment; returns which one it was, or none if none waits. To be called in a loop by any number of workers. The batch under way when
     /// `stop` comes is finished, and the import then given back for others.
     pub async fn work_on_next_import(
         &self,
@@ -64,6 +64,9 @@ impl Commands {
                 self.wait_for_permits(&batch.rows).await;
             }
             batch = next?;
+            if !batch.is_empty() && lease::must_give_way(&self.store.pool, plan.id, plan.status).await? {
+                return Ok(lease::give_way(&self.store.pool, plan.id, plan.fence).await?);
+            }
         }
         lease::end(&self.store.pool, plan.id, plan.fence, None).await?;
         tracing::info!(import.id = %plan.id, "import completed");

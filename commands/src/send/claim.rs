@@ -42,6 +42,14 @@ pub struct Claim {
     pub status: String,
 }
 
+/// Which mails outside campaigns a lane takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfMailers {
+    One(String),
+    /// Those that name no mailer, or one that is not configured any more, among them: somebody has to give them up in the end.
+    AllBut(Vec<String>),
+}
+
 /// A permit whose worker cannot act any more.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct ExpiredPermit {
@@ -75,14 +83,15 @@ fn campaigns_with_work(side: &str) -> String {
 impl Commands {
     /// One dispatch that has something to do: to send, to close after a cancel, or to clear up after a dead worker. Of the
     /// campaign that follows `after`, the last one's, so that campaigns take turns: neither a large one nor one that fails
-    /// keeps the others waiting for its end.
+    /// keeps the others waiting for its end. Campaigns that are `resting` are left out.
     pub async fn claim_dispatch(
         &self,
         lease: Duration,
         after: CampaignId,
+        resting: &[CampaignId],
     ) -> Result<Option<Claim>, CommandError> {
-        match self.claim_among(">", lease, after).await? {
-            None => self.claim_among("<=", lease, after).await,
+        match self.claim_among(">", lease, after, resting).await? {
+            None => self.claim_among("<=", lease, after, resting).await,
             claim => Ok(claim),
         }
     }
@@ -92,6 +101,7 @@ impl Commands {
         side: &'static str,
         lease: Duration,
         after: CampaignId,
+        resting: &[CampaignId],
     ) -> Result<Option<Claim>, CommandError> {
         Ok(sqlx::query_as(&format!(
             "WITH RECURSIVE {campaigns_with_work},
@@ -103,7 +113,7 @@ impl Commands {
                  SELECT w.dispatch_id, c.status FROM open_permits() p JOIN dispatch_work w USING (dispatch_id)
                  JOIN campaign_gates c ON c.campaign_id = w.campaign_id
                  WHERE p.expires_at < clock_timestamp() AND c.status IN ('sending', 'paused')
-                   AND w.campaign_id {side} $2 AND w.pending > 0
+                   AND w.campaign_id {side} $2 AND w.campaign_id <> ALL($3) AND w.pending > 0
                    AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
                    AND (w.not_before IS NULL OR w.not_before < clock_timestamp())
                  ORDER BY w.campaign_id, w.page LIMIT 1 FOR UPDATE OF w SKIP LOCKED),
@@ -114,7 +124,8 @@ impl Commands {
                        AND (w.leased_until IS NULL OR w.leased_until < clock_timestamp())
                        AND (w.not_before IS NULL OR w.not_before < clock_timestamp() OR k.status = 'cancelled')
                      ORDER BY w.page LIMIT 1 FOR UPDATE SKIP LOCKED) d
-                 WHERE k.status = 'cancelled' OR (k.status = 'sending' AND (SELECT sending_stopped_by()) IS NULL)
+                 WHERE k.campaign_id <> ALL($3)
+                   AND (k.status = 'cancelled' OR (k.status = 'sending' AND (SELECT sending_stopped_by()) IS NULL))
                  LIMIT 1),
              next AS (SELECT * FROM left_behind UNION ALL SELECT * FROM fresh LIMIT 1)
              UPDATE dispatch_work w
@@ -125,16 +136,25 @@ impl Commands {
         ))
         .bind(lease.as_secs_f64())
         .bind(after)
+        .bind(resting)
         .fetch_optional(&self.store.pool)
         .await?)
     }
 
-    /// One mail outside campaigns that waits.
-    pub async fn claim_transactional(&self, lease: Duration) -> Result<Option<Lease>, CommandError> {
+    /// One mail outside campaigns that waits for one of these mailers.
+    pub async fn claim_transactional(
+        &self,
+        lease: Duration,
+        mailers: &OfMailers,
+    ) -> Result<Option<Lease>, CommandError> {
+        let (which, names) = match mailers {
+            OfMailers::One(name) => ("mailer = ANY($2)", std::slice::from_ref(name)),
+            OfMailers::AllBut(names) => ("(mailer IS NULL OR mailer <> ALL($2))", &names[..]),
+        };
         Ok(sqlx::query_as(&format!(
             "WITH next AS (
                  SELECT dispatch_id FROM dispatch_work
-                 WHERE campaign_id IS NULL AND pending > 0 AND (SELECT sending_stopped_by()) IS NULL
+                 WHERE campaign_id IS NULL AND {which} AND pending > 0 AND (SELECT sending_stopped_by()) IS NULL
                    AND (leased_until IS NULL OR leased_until < clock_timestamp())
                    AND (not_before IS NULL OR not_before < clock_timestamp())
                  ORDER BY dispatch_id LIMIT 1 FOR UPDATE SKIP LOCKED)
@@ -143,6 +163,7 @@ impl Commands {
             taken()
         ))
         .bind(lease.as_secs_f64())
+        .bind(names)
         .fetch_optional(&self.store.pool)
         .await?)
     }

@@ -14,5 +14,5 @@ mod subscription;
 mod transactional;
 
 pub use authorize::{Authorized, Candidate, Refused};
-pub use claim::{Claim, DEATHS_MAX, ExpiredPermit, LAID_ASIDE, Lease};
+pub use claim::{Claim, DEATHS_MAX, ExpiredPermit, LAID_ASIDE, Lease, OfMailers};
 pub use transactional::TestReader;

@@ -283,6 +283,7 @@ impl Guarded for Dispatch {
         vec![Guard::Dispatch(DispatchWork {
             dispatch,
             campaign: Some(after.campaign_id),
+            mailer: None,
             page: after.page,
             last_subscriber: after.recipients.last().map(|r| r.subscriber),
             recipients: after.recipients.len() as u32,

@@ -238,6 +238,7 @@ impl Guarded for Transactional {
         vec![Guard::Dispatch(DispatchWork {
             dispatch,
             campaign: None,
+            mailer: after.mail.as_ref().map(|mail| mail.mailer().to_owned()),
             page: 0,
             last_subscriber: None,
             recipients: after.recipients.len() as u32,

@@ -19,8 +19,9 @@ pub use account_mails::AccountPages;
 
 use crate::dkim::Dkim;
 use crate::mailers::Mailer;
+use crate::rests::{Rests, locked};
 use campaign::{CampaignContext, Campaigns};
-use commands::send::Claim;
+use commands::send::{Claim, OfMailers};
 use commands::{CommandError, Commands, Context};
 use domain::CampaignId;
 use domain::campaign::Campaign;
@@ -30,9 +31,9 @@ use futures::FutureExt;
 use mail::{Address, LinkKeys, Links};
 use pass::{Chunk, Pass};
 use poison::Company;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -75,16 +76,19 @@ pub struct Sender {
     links: Arc<Links>,
     /// Whose dispatch was claimed last.
     last_claimed: Arc<Mutex<CampaignId>>,
-    /// Since when a campaign's mailer has been down.
-    down_since: Arc<Mutex<HashMap<CampaignId, Instant>>>,
+    /// Campaigns whose mailer is down: the others go on without them.
+    down: Arc<Mutex<Rests<CampaignId>>>,
+    /// Mailers that are down, for mails outside campaigns.
+    mailers_down: Arc<Mutex<Rests<String>>>,
     company: Arc<Company>,
 }
 
-/// What a loop works on. Mails outside campaigns have one of their own: none waits behind a campaign.
-#[derive(Clone, Copy)]
+/// What a loop works on. Mails outside campaigns have one of their own for each mailer: none waits behind a campaign, nor
+/// behind a mailer that is down.
+#[derive(Clone)]
 enum Lane {
     Campaigns,
-    Transactional,
+    Transactional(String),
     /// Requests for links to choose a password, of which users' become mails.
     Resets,
     /// Notes of opt-outs, which become mails.
@@ -93,9 +97,9 @@ enum Lane {
 }
 
 impl Lane {
-    fn idle_poll(self) -> Duration {
+    fn idle_poll(&self) -> Duration {
         match self {
-            Self::Campaigns | Self::Transactional | Self::Resets | Self::OptOuts => IDLE_POLL,
+            Self::Campaigns | Self::Transactional(_) | Self::Resets | Self::OptOuts => IDLE_POLL,
             Self::Erasures => ERASURES_POLL,
         }
     }
@@ -120,7 +124,8 @@ impl Sender {
             keys,
             links: Arc::new(links),
             last_claimed: Arc::default(),
-            down_since: Arc::default(),
+            down: Arc::default(),
+            mailers_down: Arc::default(),
             company: Arc::default(),
         }
     }
@@ -129,7 +134,9 @@ impl Sender {
     pub async fn run(self, stop: CancellationToken) {
         let mut lanes = tokio::task::JoinSet::new();
         let campaigns = std::iter::repeat_n(Lane::Campaigns, self.settings.dispatches_at_once);
-        for lane in campaigns.chain([Lane::Transactional, Lane::Resets, Lane::OptOuts, Lane::Erasures]) {
+        let transactional = self.mailers.keys().cloned().map(Lane::Transactional);
+        let others = [Lane::Resets, Lane::OptOuts, Lane::Erasures];
+        for lane in campaigns.chain(transactional).chain(others) {
             let (sender, stop) = (self.clone(), stop.clone());
             lanes.spawn(async move { sender.run_lane(lane, &stop).await });
         }
@@ -144,9 +151,9 @@ impl Sender {
     async fn run_lane(&self, lane: Lane, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let step = async {
-                match lane {
+                match &lane {
                     Lane::Campaigns => self.step(stop).await,
-                    Lane::Transactional => self.step_transactional().await,
+                    Lane::Transactional(mailer) => self.step_transactional(mailer).await,
                     Lane::Resets => self.commands.take_reset_requests().await.map(|taken| taken > 0),
                     Lane::OptOuts => self.commands.queue_opt_out_mails().await,
                     Lane::Erasures => self.step_erasures().await,
@@ -176,12 +183,14 @@ impl Sender {
     /// Works on one dispatch, if any waits.
     pub async fn step(&self, stop: &CancellationToken) -> Result<bool, CommandError> {
         let company = self.company.join().await;
-        let last_claimed = *self.lock_last_claimed();
-        let Some(claim) = self.commands.claim_dispatch(self.hold_max(), last_claimed).await? else {
+        let last_claimed = *locked(&self.last_claimed);
+        let resting = locked(&self.down).resting(Instant::now());
+        let Some(claim) = self.commands.claim_dispatch(self.hold_max(), last_claimed, &resting).await? else {
             self.complete_finished().await?;
             return Ok(false);
         };
-        *self.lock_last_claimed() = claim.campaign_id;
+        *locked(&self.last_claimed) = claim.campaign_id;
+        locked(&self.down).try_again(&claim.campaign_id, Instant::now());
         match claim.lease.is_poison() {
             true => self.give_up_dispatch(&claim).await?,
             false => self.attempt(company, claim.lease, Box::pin(self.work_on(&claim, stop))).await?,
@@ -277,10 +286,11 @@ impl Sender {
         self.settings.deferred_pause.saturating_mul(doubled).min(DEFERRED_PAUSE_MAX)
     }
 
-    /// A mailer that is down: the dispatch rests, and after a while the campaign is paused.
+    /// A mailer that is down: the campaign rests, and after a while it is paused.
     async fn unavailable(&self, claim: &Claim, reason: &str) -> Result<Rest, CommandError> {
-        let (since, is_new) = self.down_since(claim.campaign_id);
-        if is_new {
+        let now = Instant::now();
+        let since = locked(&self.down).begin(claim.campaign_id, now);
+        if since == now {
             tracing::warn!(campaign.id = %claim.campaign_id, reason, "mailer unavailable: will try again");
         }
         if since.elapsed() >= self.settings.unavailable_after {
@@ -297,23 +307,16 @@ impl Sender {
         Ok(ERROR_PAUSE.min(self.settings.unavailable_after))
     }
 
-    /// Since when, and whether that is news.
-    fn down_since(&self, campaign: CampaignId) -> (Instant, bool) {
-        let mut down = self.lock_down_since();
-        let is_new = !down.contains_key(&campaign);
-        (*down.entry(campaign).or_insert_with(Instant::now), is_new)
-    }
-
     fn is_up(&self, campaign: CampaignId) {
-        self.lock_down_since().remove(&campaign);
+        locked(&self.down).end(&campaign);
     }
 
-    fn lock_last_claimed(&self) -> std::sync::MutexGuard<'_, CampaignId> {
-        self.last_claimed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_down_since(&self) -> std::sync::MutexGuard<'_, HashMap<CampaignId, Instant>> {
-        self.down_since.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Which mails outside campaigns the lane of this mailer takes. The default one's takes those of no lane as well.
+    fn mails_of(&self, mailer: &str) -> OfMailers {
+        match mailer == self.settings.default_mailer {
+            false => OfMailers::One(mailer.to_owned()),
+            true => OfMailers::AllBut(self.mailers.keys().filter(|name| *name != mailer).cloned().collect()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::settling::Insistence;
 use super::{ERROR_PAUSE, Rest, Sender};
 use crate::mailers::{Mailer, Outgoing};
 use crate::metrics;
+use crate::rests::locked;
 use crate::window::Window;
 use commands::CommandError;
 use commands::send::{Authorized, DEATHS_MAX, ExpiredPermit, Lease};
@@ -13,7 +14,10 @@ use domain::dispatch::{Index, Settlement};
 use domain::transactional::{Mail, Transactional};
 use domain::{DispatchId, PermitId};
 use eventstore::{Loaded, StoreError, clock, ids, load};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Before a mail is looked at again whose mailer is none of ours: until it expires, or is configured again.
+const NOT_CONFIGURED_PAUSE: Duration = Duration::from_secs(60);
 
 /// What was made for one permit, and what the database said of it.
 pub(super) struct Decided {
@@ -23,10 +27,16 @@ pub(super) struct Decided {
 }
 
 impl Sender {
-    /// Works on one mail outside campaigns, if any waits.
-    pub async fn step_transactional(&self) -> Result<bool, CommandError> {
+    /// Works on one mail outside campaigns that goes by this mailer, if any waits and the mailer is not known to be down.
+    pub async fn step_transactional(&self, mailer: &str) -> Result<bool, CommandError> {
+        if locked(&self.mailers_down).is_resting(mailer, Instant::now()) {
+            return Ok(false);
+        }
         let company = self.company.join().await;
-        let Some(lease) = self.commands.claim_transactional(self.hold_max()).await? else { return Ok(false) };
+        let mails = self.mails_of(mailer);
+        let Some(lease) = self.commands.claim_transactional(self.hold_max(), &mails).await? else {
+            return Ok(false);
+        };
         self.attempt(company, lease, Box::pin(self.work_on_transactional(lease))).await?;
         Ok(true)
     }
@@ -56,7 +66,15 @@ impl Sender {
         }
         match self.mailers.get(mail.mailer()) {
             Some(mailer) => self.send_mail(lease, dispatch, &mail, mailer.as_ref()).await,
-            None => Ok(ERROR_PAUSE),
+            None => Ok(NOT_CONFIGURED_PAUSE),
+        }
+    }
+
+    /// The mailer rests, so that its mails are not claimed one after the other to find it down.
+    fn mailer_is_down(&self, mailer: &str, dispatch: DispatchId, reason: &str) {
+        let now = Instant::now();
+        if locked(&self.mailers_down).begin(mailer.to_owned(), now) == now {
+            tracing::warn!(mailer, dispatch.id = %dispatch, reason, "mailer unavailable: will try again");
         }
     }
 
@@ -85,7 +103,7 @@ impl Sender {
         waiting.truncate(mailer.take_tokens(waiting.len()).await);
         if let Err(down) = mailer.prepare(waiting.len().min(mailer.concurrency())).await {
             metrics::unavailable(mailer.name());
-            tracing::warn!(dispatch.id = %lease.dispatch_id, reason = down.reason, "mailer unavailable");
+            self.mailer_is_down(mail.mailer(), lease.dispatch_id, &down.reason);
             return Ok(ERROR_PAUSE);
         }
         let decided = match mail {
@@ -105,7 +123,7 @@ impl Sender {
             Authorized::Nobody { .. } | Authorized::Stopped | Authorized::Lost => return Ok(Duration::ZERO),
         };
         let mails = mails.into_iter().filter(|(index, _)| allowed.contains(index)).collect();
-        self.hand_over_mails(lease.dispatch_id, permit, mails, mailer, &window).await?;
+        self.hand_over_mails(lease.dispatch_id, permit, mails, (mail.mailer(), mailer), &window).await?;
         let tries = dispatch.aggregate.recipients.iter().map(|recipient| recipient.attempts).max();
         Ok(self.pause_before_next_try(tries.unwrap_or_default()))
     }
@@ -115,14 +133,18 @@ impl Sender {
         id: DispatchId,
         permit: PermitId,
         mails: Vec<(Index, Outgoing)>,
-        mailer: &dyn Mailer,
+        (name, mailer): (&str, &dyn Mailer),
         window: &Window,
     ) -> Result<(), CommandError> {
-        let HandedOver { settlement, .. } = chunk::hand_over(mailer, permit, mails, window).await;
+        let HandedOver { settlement, mailer_failed } = chunk::hand_over(mailer, permit, mails, window).await;
         if let Err(down) = mailer.settle_barrier().await {
             // What was accepted may not be durable: the permit stays, and is cleared up once it has expired.
-            tracing::warn!(dispatch.id = %id, reason = down.reason, "mailer unavailable");
+            self.mailer_is_down(name, id, &down.reason);
             return Ok(());
+        }
+        match mailer_failed {
+            true => self.mailer_is_down(name, id, "every call failed"),
+            false => locked(&self.mailers_down).end(name),
         }
         self.settle_mails(id, settlement).await
     }

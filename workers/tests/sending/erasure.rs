@@ -204,13 +204,13 @@ async fn a_test_mail_that_waits_is_given_up(pool: PgPool) {
     let mailer: Arc<Scripted> = Scripted::accepting();
     let sender = world.sender(mailer.clone()).await;
     assert!(!sender.step_erasures().await.unwrap(), "whoever made it before may hand it over");
-    assert!(sender.step_transactional().await.unwrap());
+    assert!(sender.step_transactional("scripted").await.unwrap());
     assert!(sender.step_erasures().await.unwrap());
     let mail = load::<Transactional>(&world.pool, id).await.unwrap().aggregate;
     for recipient in &mail.recipients {
         assert_eq!((recipient.state, recipient.reason.as_deref()), (State::Rejected, Some("erased")));
     }
-    assert!(!sender.step_transactional().await.unwrap(), "nothing is left to do");
+    assert!(!sender.step_transactional("scripted").await.unwrap(), "nothing is left to do");
     assert!(mailer.taken.lock().unwrap().is_empty());
 }
 

@@ -37,8 +37,11 @@ async fn campaigns_that_send_at_once_take_turns(pool: PgPool) {
     }
     campaigns.sort();
     let mut claimed = vec![CampaignId::nil()];
-    while let Some(claim) =
-        world.commands.claim_dispatch(Duration::from_secs(600), claimed[claimed.len() - 1]).await.unwrap()
+    while let Some(claim) = world
+        .commands
+        .claim_dispatch(Duration::from_secs(600), claimed[claimed.len() - 1], &[])
+        .await
+        .unwrap()
     {
         claimed.push(claim.campaign_id);
     }
@@ -69,6 +72,23 @@ async fn a_small_campaign_does_not_wait_for_a_large_one(pool: PgPool) {
         sender.step(&world.stop).await.unwrap();
     }
     assert_eq!([world.status(small).await, world.status(large).await], ["completed", "sending"]);
+}
+
+/// As many campaigns cannot be begun as one look takes: they keep no other from its second.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn campaigns_that_cannot_be_begun_keep_no_other_waiting(pool: PgPool) {
+    let world = World::new(&pool).await;
+    for _ in 0..100 {
+        world.campaign(OnUnknown::Hold).await;
+    }
+    let mut damage = pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *damage).await.unwrap();
+    let spoil = "UPDATE events SET event_version = '99' WHERE aggregate_type = 'campaign'";
+    sqlx::query(spoil).execute(&mut *damage).await.unwrap();
+    damage.commit().await.unwrap();
+    let good = world.campaign(OnUnknown::Hold).await;
+    world.freeze(good).await;
+    assert_eq!(world.status(good).await, "completed");
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

@@ -156,7 +156,7 @@ async fn one_of_each(world: &mut World, dkim: Dkim) -> Vec<Outgoing> {
     let opt_out = OptOut { subscriber: readers[0], scope, channel, origin: Origin::default() };
     world.commands.opt_out(&Context::default(), opt_out).await.unwrap();
     world.opt_outs_become_mails().await;
-    while sender.step_transactional().await.unwrap() {}
+    while sender.step_transactional("scripted").await.unwrap() {}
     mailer.taken()
 }
 

@@ -11,6 +11,7 @@ mod freezing;
 mod gate;
 mod left_behind;
 mod lint;
+mod mailer_down;
 mod maintenance;
 mod poison;
 mod readers;

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use commands::Context;
+use commands::send::OfMailers;
 use commands::send::{DEATHS_MAX, Lease};
 use domain::DispatchId;
 use domain::campaign::OnUnknown;
@@ -17,7 +18,7 @@ use workers::mailers::{Outcome, Reconciled};
 /// A worker takes the dispatch and is never heard of again.
 async fn a_worker_dies(world: &World) -> Lease {
     leases_run_out(world).await;
-    let claimed = world.commands.claim_dispatch(Duration::from_secs(600), Uuid::nil()).await.unwrap();
+    let claimed = world.commands.claim_dispatch(Duration::from_secs(600), Uuid::nil(), &[]).await.unwrap();
     claimed.expect("a dispatch").lease
 }
 
@@ -144,13 +145,18 @@ async fn a_mail_that_five_workers_died_with_is_given_up_and_holds_up_no_other(po
     let poisoned = test_mail(&world, "poison@example.com").await;
     for died in 0..DEATHS_MAX {
         leases_run_out(&world).await;
-        let lease = world.commands.claim_transactional(Duration::from_secs(600)).await.unwrap().unwrap();
+        let lease = world
+            .commands
+            .claim_transactional(Duration::from_secs(600), &OfMailers::AllBut(vec![]))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((lease.dispatch_id, lease.deaths), (poisoned, died));
     }
     leases_run_out(&world).await;
     let other = test_mail(&world, "other@example.com").await;
     let sender = world.sender(Scripted::accepting()).await;
-    while sender.step_transactional().await.unwrap() {}
+    while sender.step_transactional("scripted").await.unwrap() {}
     assert_eq!(end_of(&world, poisoned).await, (State::Rejected, Some("worker_died".into())));
     assert_eq!(end_of(&world, other).await, (State::Accepted, None));
 }
@@ -167,7 +173,7 @@ async fn a_mail_that_cannot_be_read_holds_up_no_other(pool: PgPool) {
     for _ in 0..=DEATHS_MAX {
         let other = test_mail(&world, "other@example.com").await;
         leases_run_out(&world).await;
-        while sender.step_transactional().await.unwrap() {}
+        while sender.step_transactional("scripted").await.unwrap() {}
         assert_eq!(end_of(&world, other).await, (State::Accepted, None));
     }
     let rests: bool = sqlx::query_scalar(

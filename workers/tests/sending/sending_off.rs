@@ -51,14 +51,14 @@ async fn nothing_is_handed_over_until_sending_is_resumed(pool: PgPool) {
     let sender = world.sender(mailer.clone()).await;
     for _ in 0..3 {
         assert!(!sender.step(&world.stop).await.unwrap());
-        assert!(!sender.step_transactional().await.unwrap());
+        assert!(!sender.step_transactional("scripted").await.unwrap());
     }
     assert_eq!((mailer.taken().len(), world.permits().await), (0, 0));
 
     assert_eq!(sending::resume(&pool).await.unwrap(), Resumed::Now);
     assert_eq!(sending::resume(&pool).await.unwrap(), Resumed::Before);
     world.send_until(&sender, campaign, "completed").await;
-    while sender.step_transactional().await.unwrap() {}
+    while sender.step_transactional("scripted").await.unwrap() {}
     assert_eq!(world.states(campaign).await, states([("accepted", 11), ("suppressed", 1)]));
     assert_eq!(mailer.taken().len(), 11 + 4, "and one of each kind");
 }

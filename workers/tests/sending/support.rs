@@ -181,6 +181,15 @@ impl World {
     }
 
     pub async fn signing_sender(&self, mailer: Arc<Scripted>, dkim: Dkim) -> Sender {
+        self.sender_of([("scripted", mailer as Arc<dyn Mailer>)], dkim).await
+    }
+
+    /// The first one is the default.
+    pub async fn sender_of<const N: usize>(
+        &self,
+        mailers: [(&str, Arc<dyn Mailer>); N],
+        dkim: Dkim,
+    ) -> Sender {
         let store = &self.commands.store;
         let keys = service_keys::load(&store.pool, &store.master, "preference").await.unwrap();
         let keys = keys.into_iter().map(|key| LinkKey { kid: key.kid, secret: *key.secret }).collect();
@@ -189,7 +198,7 @@ impl World {
             dispatches_at_once: 1,
             unavailable_after: Duration::from_millis(200),
             deferred_pause: Duration::from_millis(10),
-            default_mailer: "scripted".into(),
+            default_mailer: mailers[0].0.into(),
             default_from: Address::parse("News <news@example.com>").unwrap(),
             postal_address: None,
             mail_host: "example.com".into(),
@@ -200,7 +209,7 @@ impl World {
             },
             dkim,
         };
-        let mailers = [("scripted".to_owned(), mailer as Arc<dyn Mailer>)].into_iter().collect();
+        let mailers = mailers.into_iter().map(|(name, mailer)| (name.to_owned(), mailer)).collect();
         let keys = Arc::new(LinkKeys::new(keys).unwrap());
         Sender::new(self.commands.clone(), mailers, keys, Links::new("https://mail.example.com"), settings)
     }

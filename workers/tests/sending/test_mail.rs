@@ -51,7 +51,7 @@ async fn a_subscriber_gets_their_own_fields_and_a_stranger_none(pool: PgPool) {
     let mailer = Scripted::accepting();
     let sender = world.sender(mailer.clone()).await;
     let id = request(&world, &["reader0@example.com", STRANGER, "Editor@EXAMPLE.com"]).await;
-    assert!(sender.step_transactional().await.unwrap());
+    assert!(sender.step_transactional("scripted").await.unwrap());
     assert_eq!(ends(&world, id).await, [(State::Accepted, None), (State::Accepted, None)]);
     let own = sent_to(&mailer, "reader0@example.com");
     assert!(own.contains("Subject: [Test] Hello Reader\r\n") && own.contains("Hello Reader 0"), "{own}");
@@ -63,7 +63,7 @@ async fn a_subscriber_gets_their_own_fields_and_a_stranger_none(pool: PgPool) {
         "as in readers' mails, and nobody's: {own}"
     );
     assert!(!world.has_permits().await);
-    assert!(!sender.step_transactional().await.unwrap(), "nothing is left to do");
+    assert!(!sender.step_transactional("scripted").await.unwrap(), "nothing is left to do");
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -76,7 +76,7 @@ async fn a_test_obeys_suppression_and_left_addresses(pool: PgPool) {
     let mailer = Scripted::accepting();
     let sender = world.sender(mailer.clone()).await;
     let id = request(&world, &["READER0@example.com", "reader1@example.com", "moved@example.com"]).await;
-    sender.step_transactional().await.unwrap();
+    sender.step_transactional("scripted").await.unwrap();
     let suppressed = |reason: &str| (State::Suppressed, Some(reason.to_owned()));
     let expected = [suppressed("opted_out"), suppressed("address_left"), (State::Accepted, None)];
     assert_eq!(ends(&world, id).await, expected);
@@ -91,7 +91,7 @@ async fn an_opt_out_waits_for_a_test_under_way(pool: PgPool) {
     let closed = mailer.door.write().await;
     let sender = world.sender(mailer.clone()).await;
     request(&world, &["reader0@example.com"]).await;
-    let sending = tokio::spawn(async move { sender.step_transactional().await });
+    let sending = tokio::spawn(async move { sender.step_transactional("scripted").await });
     world.until(async || world.has_permits().await).await;
     let start = Instant::now();
     opt_out(&world, readers[0]).await;
@@ -107,7 +107,7 @@ async fn die_and_go_on(world: &World, known: Reconciled) -> (State, Arc<Scripted
     let closed = dying.door.write().await;
     let sender = world.sender(dying.clone()).await;
     let id = request(world, &[STRANGER]).await;
-    let sending = tokio::spawn(async move { sender.step_transactional().await });
+    let sending = tokio::spawn(async move { sender.step_transactional("scripted").await });
     world.until(async || world.has_permits().await).await;
     sending.abort();
     drop(closed);
@@ -116,7 +116,7 @@ async fn die_and_go_on(world: &World, known: Reconciled) -> (State, Arc<Scripted
     let sender = world.sender(other.clone()).await;
     world
         .until(async || {
-            sender.step_transactional().await.unwrap();
+            sender.step_transactional("scripted").await.unwrap();
             let state = load(world, id).await.recipients[0].state;
             !matches!(state, State::Pending | State::Authorized(_))
         })
@@ -151,7 +151,7 @@ async fn a_deferral_is_tried_again_and_a_refusal_is_not(pool: PgPool) {
     let id = request(&world, &[STRANGER, "nobody@example.com"]).await;
     world
         .until(async || {
-            sender.step_transactional().await.unwrap();
+            sender.step_transactional("scripted").await.unwrap();
             load(&world, id).await.recipients[0].state == State::Accepted
         })
         .await;
@@ -177,8 +177,8 @@ async fn what_is_not_sent_in_time_is_given_up(pool: PgPool) {
     world.commands.store.execute::<Transactional>(id, command, Request::default()).await.unwrap();
     let mailer = Scripted::accepting();
     let sender = world.sender(mailer.clone()).await;
-    assert!(sender.step_transactional().await.unwrap());
+    assert!(sender.step_transactional("scripted").await.unwrap());
     assert_eq!(ends(&world, id).await, [(State::Rejected, Some("expired".into()))]);
     assert!(mailer.taken.lock().unwrap().is_empty());
-    assert!(!sender.step_transactional().await.unwrap());
+    assert!(!sender.step_transactional("scripted").await.unwrap());
 }

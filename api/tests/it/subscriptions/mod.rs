@@ -8,7 +8,7 @@ mod returning;
 use crate::support::{Answer, ORIGIN, TestApp};
 use axum::http::Method;
 use commands::SubscriptionToken;
-use commands::send::Authorized;
+use commands::send::{Authorized, OfMailers};
 use domain::access::Role;
 use domain::consent::{Channel, Origin, Scope};
 use domain::transactional::Transactional;
@@ -29,7 +29,7 @@ async fn request(app: &TestApp, email: &str, groups: &[Uuid]) -> Answer {
 
 /// Lets the oldest mail that waits go, as a sender does; the token in its link.
 pub async fn send_mail(app: &TestApp) -> Option<String> {
-    let lease = app.commands.claim_transactional(HELD).await.unwrap()?;
+    let lease = app.commands.claim_transactional(HELD, &OfMailers::AllBut(vec![])).await.unwrap()?;
     let mail = eventstore::load::<Transactional>(&app.pool, lease.dispatch_id).await.unwrap();
     let request = app.commands.subscription_request(lease.dispatch_id).await.unwrap().unwrap();
     let token = SubscriptionToken::draw().unwrap();

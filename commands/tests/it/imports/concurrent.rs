@@ -102,3 +102,29 @@ async fn the_oldest_import_comes_first_and_none_is_none(pool: PgPool) {
     assert_eq!(commands.work_on_next_import(&stop).await.unwrap(), Some(second));
     assert_eq!(commands.work_on_next_import(&stop).await.unwrap(), None);
 }
+
+fn rows(count: usize, name: &str) -> String {
+    let rows = (0..count).map(|n| format!("{name}{n}@example.com\n"));
+    std::iter::once("email\n".to_owned()).chain(rows).collect()
+}
+
+/// Each row of it may be mailed meanwhile. Of other imports a small one does not wait for the end of a large one.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_list_of_the_unsubscribed_goes_first_and_others_share_in_turn(pool: PgPool) {
+    let (commands, stop) = (commands(&pool), CancellationToken::new());
+    let large = start(&commands, active(None), rows(3_500, "large")).await;
+    let small = start(&commands, active(None), rows(1_500, "small")).await;
+    let lists = [
+        start(&commands, opted_out(), rows(1_500, "gone")).await,
+        start(&commands, opted_out(), rows(10, "left")).await,
+    ];
+    let mut order = Vec::new();
+    while let Some(worked) = commands.work_on_next_import(&stop).await.unwrap() {
+        order.push(worked);
+    }
+    // The last of two alike goes on to its end.
+    assert_eq!(order, [lists[0], lists[1], lists[0], large, small, large, small, large]);
+    for (import, count) in [(large, 3_500), (small, 1_500), (lists[0], 1_500), (lists[1], 10)] {
+        assert_eq!(completed(&commands.import(import).await.unwrap())[0], count);
+    }
+}
