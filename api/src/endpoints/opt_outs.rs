@@ -13,8 +13,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::SubscriberId;
 use commands::UNREADABLE;
+use domain::SubscriberId;
 use domain::access::Scope;
 use domain::consent::Channel;
 use http::HeaderMap;
@@ -129,7 +129,9 @@ impl OptOutView {
             position: row.position,
             time: row.recorded_at,
             subscriber_id: id,
-            address: row.address.map_or(Some(String::new()), |sealed| keys.open_sealed(id, "address", sealed)),
+            address: row
+                .address
+                .map_or(Some(String::new()), |sealed| keys.open_sealed(id, "address", sealed)),
             scope: if row.groups.is_empty() { "global" } else { "groups" },
             groups: row.groups,
             channel: row.channel,

@@ -95,7 +95,7 @@ async fn tests_to_the_damaged_are_over_and_the_others_go(pool: PgPool) {
     damage_key(&pool, readers[0]).await;
     damage_key(&pool, lost).await;
     let sender = world.sender(Scripted::accepting()).await;
-    while sender.step_transactional().await.unwrap() {}
+    while sender.step_transactional("scripted").await.unwrap() {}
     let ends = async |id: Uuid| {
         let mail = load::<domain::transactional::Transactional>(&pool, id).await.unwrap().aggregate;
         mail.recipients.into_iter().map(|r| r.reason.unwrap_or_default()).collect::<Vec<_>>()
