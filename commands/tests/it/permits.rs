@@ -122,9 +122,9 @@ async fn a_claim_passes_a_paused_campaign_at_once(pool: PgPool) {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
     let before = rows_read(&pool).await;
-    let claim = commands.claim_dispatch(Duration::from_secs(60), Uuid::nil()).await.unwrap().unwrap();
+    let claim = commands.claim_dispatch(Duration::from_secs(60), Uuid::nil(), &[]).await.unwrap().unwrap();
     assert_eq!(claim.campaign_id, Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0002));
-    assert!(commands.claim_dispatch(Duration::from_secs(60), Uuid::nil()).await.unwrap().is_none());
+    assert!(commands.claim_dispatch(Duration::from_secs(60), Uuid::nil(), &[]).await.unwrap().is_none());
     let read = rows_read(&pool).await - before;
     assert!(read < 100, "{read} rows of the list of work were read for two claims");
 
@@ -133,7 +133,7 @@ async fn a_claim_passes_a_paused_campaign_at_once(pool: PgPool) {
                 SELECT gen_random_uuid(), campaign_id, dispatch_id, 'test', '{}', now() - interval '1 s'
                 FROM dispatch_work WHERE page = 7000";
     sqlx::query(left).execute(&pool).await.unwrap();
-    let claim = commands.claim_dispatch(Duration::from_secs(60), Uuid::nil()).await.unwrap().unwrap();
+    let claim = commands.claim_dispatch(Duration::from_secs(60), Uuid::nil(), &[]).await.unwrap().unwrap();
     assert_eq!(claim.status, "paused");
     let (left, _) = commands.left_permits(claim.lease.dispatch_id).await.unwrap();
     assert_eq!(left.len(), 1);
