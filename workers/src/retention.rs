@@ -175,6 +175,7 @@ pub const TABLES: &[Table] = &[
              SELECT session_id FROM sessions WHERE expires_at < now() - interval '7 days'
              LIMIT $1 FOR UPDATE SKIP LOCKED)",
     ),
+    elsewhere("snapshots", "until a later one, or until the person is erased: derived from the log"),
     elsewhere("subject_keys", "the row for ever; the key in it until the person is erased, or its time is over"),
     elsewhere("subscribers", DERIVED),
     elsewhere("subscribers_groups", DERIVED),
