@@ -2,10 +2,11 @@
 
 use crate::config::Config;
 use crate::operate::progress_bar;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use commands::imports::{DateOrder, ImportRequest, ImportStatus, ImportedStatus, MEANINGS, Meaning};
 use commands::{Commands, Context as By};
 use domain::{GroupId, ImportId};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
@@ -23,9 +24,12 @@ const READ_BYTES: usize = 256 * 1024;
 pub struct ImportArgs {
     /// A CSV with a header row, as list tools export it.
     file: PathBuf,
-    /// The group's name, or its id. A new name makes a group.
+    /// The group's name, or its id.
     #[arg(long, value_name = "NAME", required_unless_present = "dry_run")]
     group: Option<String>,
+    /// Makes a group of that name where there is none, and does not ask.
+    #[arg(long, visible_alias = "yes")]
+    create_group: bool,
     /// The file lists people who opted out: nobody in it is written to any more.
     #[arg(long)]
     opted_out: bool,
@@ -74,7 +78,8 @@ pub async fn run(config: Config, args: ImportArgs) -> anyhow::Result<()> {
 
 async fn start(commands: &Commands, args: &ImportArgs) -> anyhow::Result<ImportId> {
     let body = body(args).await?;
-    let group = group(commands, args.group.as_deref().context("--group is needed")?).await?;
+    let name = args.group.as_deref().context("--group is needed")?;
+    let group = group(commands, name, args.create_group).await?;
     let done = commands.start_import(&by(), request(args, Some(group)), body).await.map_err(explained)?;
     let id = done.answer["import_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
     id.context("the import has no id")
@@ -106,7 +111,7 @@ fn file_name(file: &Path) -> Option<String> {
     file.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
-async fn group(commands: &Commands, name: &str) -> anyhow::Result<GroupId> {
+async fn group(commands: &Commands, name: &str, create: bool) -> anyhow::Result<GroupId> {
     if let Ok(id) = Uuid::parse_str(name) {
         return Ok(id);
     }
@@ -118,8 +123,11 @@ async fn group(commands: &Commands, name: &str) -> anyhow::Result<GroupId> {
     match known.as_slice() {
         [id] => Ok(*id),
         [] => {
+            if !create && !wants_new(name)? {
+                bail!("nothing was imported");
+            }
             let done = commands.create_group(&by(), name.to_owned(), String::new()).await?;
-            println!("made the group {name}");
+            eprintln!("made the group {name}");
             done.answer["group_id"]
                 .as_str()
                 .and_then(|id| Uuid::parse_str(id).ok())
@@ -127,6 +135,19 @@ async fn group(commands: &Commands, name: &str) -> anyhow::Result<GroupId> {
         }
         _ => bail!("several groups are called {name}: give the id of one"),
     }
+}
+
+/// A name that was mistyped would make a group that nobody looks for. A script is not asked: it says so beforehand.
+fn wants_new(name: &str) -> anyhow::Result<bool> {
+    let input = std::io::stdin();
+    ensure!(
+        input.is_terminal(),
+        "there is no group called {name}: give the name of one that there is, or make it with --create-group"
+    );
+    eprint!("There is no group called {name}. Make it? [y/N] ");
+    let mut answer = String::new();
+    input.read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 async fn work(commands: Commands, stop: CancellationToken) {

@@ -94,6 +94,11 @@ async fn what_cannot_be_taken_is_named(pool: PgPool) {
         announced[field] = value;
         studio.app.post("/media").json(announced).send()
     };
+    for taken in ["image/jpg", "IMAGE/PNG", "Image/Jpeg"] {
+        let announced = with("content_type", json!(taken)).await.ok(201);
+        let kind = announced.json()["upload"]["headers"]["content-type"].clone();
+        assert!(["image/jpeg", "image/png"].contains(&kind.as_str().unwrap()), "{taken}: {kind}");
+    }
     for refused in ["image/svg+xml", "text/html", "application/javascript", "image/png; charset=x", ""] {
         with("content_type", json!(refused)).await.invalid(&["content_type"]);
     }
@@ -236,7 +241,7 @@ async fn nothing_is_completed_before_it_is_there(pool: PgPool) {
     let id = announced.id("media_id");
     let problem = studio.complete(id).await.problem(409);
     assert_eq!(
-        (&problem["current_status"], &problem["detail"]),
+        (&problem["status"], &problem["detail"]),
         (&json!("requested"), &json!("nothing was uploaded yet"))
     );
     assert_eq!(studio.events(id).await, ["MediaRequested"]);

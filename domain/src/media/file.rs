@@ -38,8 +38,13 @@ impl ContentType {
         }
     }
 
+    /// In any case (RFC 9110 section 8.3.1); `image/jpg` is what many programs call a JPEG.
     pub fn parse(media_type: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == media_type)
+        let media_type = media_type.trim();
+        if media_type.eq_ignore_ascii_case("image/jpg") {
+            return Some(Self::Jpeg);
+        }
+        Self::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(media_type))
     }
 
     /// The ending of a file's name.
