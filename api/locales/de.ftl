@@ -28,13 +28,19 @@ test-link-click = Der Knopf „Abbestellen“ eines Mailprogramms tut das sofort
 test-link-nobody = Hier wurde niemand abgemeldet und nichts geändert.
 
 old-title = Dafür ist dieser Link zu alt.
-old-hint = Er ist älter als ein Jahr oder ging an eine frühere Adresse und kann nur noch abbestellen. Bitte nehmen Sie den Link einer neueren Mail. Es wurde nichts geändert.
+old-hint = Er ist älter als ein Jahr oder als Ihre Abmeldung oder ging an eine frühere Adresse und kann nur noch abbestellen. Bitte nehmen Sie den Link einer neueren Mail. Es wurde nichts geändert.
 
 foreign-title = Bitte benutzen Sie den Knopf auf unserer eigenen Seite.
 foreign-hint = Es wurde nichts geändert. Öffnen Sie den Link in der Mail noch einmal und drücken Sie dort auf den Knopf.
 
 failed-title = Das hat nicht geklappt.
 failed-hint = Bitte versuchen Sie es gleich noch einmal: Laden Sie diese Seite neu.
+
+asked-title = Bitte sehen Sie in Ihr Postfach.
+asked-hint = Wir haben eine Mail an die angegebene Adresse geschickt. Öffnen Sie den Link darin und bestätigen Sie: Dann sind Sie angemeldet.
+asked-help = Wenn keine Mail kommt, sehen Sie im Ordner für Spam nach. Niemand bekommt mehr als ein paar dieser Mails am Tag.
+not-asked-title = Das hat nicht geklappt.
+not-asked-hint = Bitte gehen Sie zurück und prüfen Sie die Adresse. Wenn sie stimmt, ist etwas am Formular selbst falsch.
 
 confirm-title = Abonnieren?
 confirm-hint = Sie stimmen zu, Mails der hier genannten Gruppen dieses Absenders zu bekommen, bis Sie sich abmelden, was mit jeder Mail möglich ist.

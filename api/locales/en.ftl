@@ -28,13 +28,19 @@ test-link-click = The button “Unsubscribe” of a mail program does so at once
 test-link-nobody = Here nobody was unsubscribed, and nothing was changed.
 
 old-title = This link is too old for that.
-old-hint = It is older than a year, or was sent to an address that you had before, and can only unsubscribe. Please use the link of a newer mail. Nothing was changed.
+old-hint = It is older than a year or than your unsubscribing, or was sent to an address that you had before, and can only unsubscribe. Please use the link of a newer mail. Nothing was changed.
 
 foreign-title = Please use the button on our own page.
 foreign-hint = Nothing was changed. Open the link in the mail again, and press the button there.
 
 failed-title = That did not work.
 failed-hint = Please try again in a moment: reload this page.
+
+asked-title = Please look into your mailbox.
+asked-hint = We sent a mail to the address that you gave. Open its link and confirm: then you are subscribed.
+asked-help = If no mail comes, look into the folder for spam. Nobody gets more than a few of these mails a day.
+not-asked-title = That could not be taken.
+not-asked-hint = Please go back and check the address. If it is right, something is wrong with the form itself.
 
 confirm-title = Subscribe?
 confirm-hint = You agree to get mails of this sender’s groups that are named here, until you unsubscribe, which each mail lets you do.

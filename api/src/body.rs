@@ -14,6 +14,9 @@ use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+/// What forms are sent as by default.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
 /// A JSON body. Its type refuses fields that it does not know.
 pub(crate) trait Input: DeserializeOwned {
     const MAX_BYTES: usize = JSON_MAX_BYTES;

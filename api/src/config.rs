@@ -22,6 +22,8 @@ pub struct ApiConfig {
     pub postal_address: Option<String>,
     /// The version of the words beside forms that subscribe; recorded with each request.
     pub consent_wording: Option<String>,
+    /// Where a form that asked for a subscription leads. None: our own page.
+    pub subscription_url: Option<String>,
     /// Events travel by Kafka: how far they are is a part of being ready.
     pub has_kafka: bool,
     /// Bytes of an import's body.
@@ -54,6 +56,7 @@ impl ApiConfig {
             public_url,
             postal_address: None,
             consent_wording: None,
+            subscription_url: None,
             has_kafka: false,
             import_max_bytes: 1024 * 1024 * 1024,
             upload_idle: Duration::from_secs(30),

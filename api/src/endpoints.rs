@@ -22,6 +22,7 @@ mod report;
 mod schedule;
 mod security_events;
 mod sessions;
+mod staff_opt_out;
 mod subscriber_history;
 mod subscribers;
 mod subscriptions;
@@ -43,6 +44,7 @@ pub(crate) fn all(app: &App) -> Vec<Routes> {
         api_keys::routes,
         security_events::routes,
         opt_outs::routes,
+        staff_opt_out::routes,
         subscriber_history::routes,
         groups::routes,
         members::routes,

@@ -175,7 +175,7 @@ fn keyed(operation: &mut Operation) {
 
 fn command(operation: &mut Operation) {
     problem(operation, "400", "The body is no JSON, or a header is malformed.");
-    problem(operation, "409", "The present state does not allow it: see `current_status`.");
+    problem(operation, "409", "The present state does not allow it: see `status`.");
     problem(operation, "412", "`If-Match` is not the present version.");
     for (status, response) in &mut operation.responses.responses {
         if let (true, RefOr::T(response)) = (status.starts_with('2'), response) {

@@ -6,6 +6,7 @@ use crate::limits::Exceeded;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use commands::{CommandError, FieldError};
+use domain::SubscriberId;
 use eventstore::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub(crate) enum ApiError {
         status: String,
         reason: String,
     },
+    /// The address is known; whose it is, where they can be found.
+    Known(Option<SubscriberId>),
     Conflict(&'static str),
     /// The position is of another log than this one.
     ForeignPosition,
@@ -60,7 +63,10 @@ impl ApiError {
 
     /// The command was understood and decided against.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Invalid(_) | Self::NotFound(_) | Self::WrongState { .. } | Self::Stale)
+        matches!(
+            self,
+            Self::Invalid(_) | Self::NotFound(_) | Self::WrongState { .. } | Self::Known(_) | Self::Stale
+        )
     }
 
     fn status(&self) -> StatusCode {
@@ -70,9 +76,11 @@ impl ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::WrongState { .. } | Self::Conflict(_) | Self::ForeignPosition | Self::KeyInProgress => {
-                StatusCode::CONFLICT
-            }
+            Self::WrongState { .. }
+            | Self::Known(_)
+            | Self::Conflict(_)
+            | Self::ForeignPosition
+            | Self::KeyInProgress => StatusCode::CONFLICT,
             Self::Stale => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -93,7 +101,9 @@ impl ApiError {
             Self::Forbidden(_) => ("forbidden", "Not allowed"),
             Self::NotFound(_) => ("not-found", "Not found"),
             Self::MethodNotAllowed => ("method-not-allowed", "The method is not allowed here"),
-            Self::WrongState { .. } => ("wrong-state", "The present state does not allow this"),
+            Self::WrongState { .. } | Self::Known(_) => {
+                ("wrong-state", "The present state does not allow this")
+            }
             Self::Conflict(_) => ("conflict", "Others changed the same thing"),
             Self::ForeignPosition => ("foreign-position", "The position is of another log"),
             Self::Stale => ("stale", "It was changed meanwhile"),
@@ -123,6 +133,7 @@ impl ApiError {
             | Self::UnsupportedMediaType(reason)
             | Self::Overloaded(reason)
             | Self::Full(reason) => (*reason).to_owned(),
+            Self::Known(_) => "a subscriber with this address exists already".to_owned(),
             Self::RefreshRaced => "use the tokens that it got: nothing was revoked".to_owned(),
             Self::NotFound(what) => format!("the {what} is not known"),
             Self::MethodNotAllowed => "see the header Allow".to_owned(),
@@ -175,16 +186,20 @@ impl IntoResponse for ApiError {
         let mut problem = Problem {
             kind: format!("urn:postledger:problem:{kind}"),
             title: title.to_owned(),
-            status: status.as_u16(),
+            status: ProblemStatus::Code(status.as_u16()),
             detail: self.detail(),
             request_id: Uuid::nil(),
-            current_status: None,
+            subscriber_id: None,
             errors: Vec::new(),
         };
         let mut response = status.into_response();
         response.headers_mut().extend(header);
         match self {
-            Self::WrongState { status, .. } => problem.current_status = Some(status),
+            Self::WrongState { status, .. } => problem.status = ProblemStatus::State(status),
+            Self::Known(subscriber) => {
+                (problem.status, problem.subscriber_id) =
+                    (ProblemStatus::State("taken".to_owned()), subscriber);
+            }
             Self::Invalid(errors) => problem.errors = errors.into_iter().map(InvalidField::from).collect(),
             Self::TooMany(Exceeded { standing: Some(standing), .. }) => {
                 standing.write(response.headers_mut())
@@ -223,10 +238,10 @@ fn bare(status: StatusCode) -> Problem {
     Problem {
         kind: "about:blank".to_owned(),
         title: status.canonical_reason().unwrap_or("Error").to_owned(),
-        status: status.as_u16(),
+        status: ProblemStatus::Code(status.as_u16()),
         detail: String::new(),
         request_id: Uuid::nil(),
-        current_status: None,
+        subscriber_id: None,
         errors: Vec::new(),
     }
 }
@@ -240,19 +255,27 @@ pub(crate) struct Problem {
     kind: String,
     #[schema(example = "Some fields cannot be taken")]
     title: String,
-    /// The HTTP status code.
-    #[schema(example = 422)]
-    status: u16,
+    /// The HTTP status code. Of a 409 by a state that forbids it, that state by its word, such as `cancelled`: the code stands in the
+    /// answer's first line.
+    status: ProblemStatus,
     #[schema(example = "see errors: name")]
     detail: String,
     /// As in the header `X-Request-Id`.
     request_id: Uuid,
-    /// Of a 409: the state that forbids it, by its word, such as `cancelled`.
+    /// Of a 409 for an address that is known: whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    current_status: Option<String>,
+    subscriber_id: Option<Uuid>,
     /// Of a 422: what is wrong with the input, field by field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<InvalidField>,
+}
+
+/// RFC 9457 has a number there, and whoever wants one skips what is none (section 3.1).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum ProblemStatus {
+    Code(u16),
+    State(String),
 }
 
 /// One field that cannot be taken.
@@ -276,6 +299,7 @@ impl From<CommandError> for ApiError {
             CommandError::NotFound(what) => Self::NotFound(what),
             CommandError::Invalid(errors) => Self::Invalid(errors),
             CommandError::Forbidden { status, reason } => Self::WrongState { status, reason },
+            CommandError::Known(subscriber) => Self::Known(subscriber),
             CommandError::Unauthorized(reason) => Self::Unauthorized(reason),
             CommandError::RefreshRaced => Self::RefreshRaced,
             CommandError::Busy(reason) => Self::Overloaded(reason),

@@ -31,6 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Reader {
             dispatch_id: claims.dispatch,
             source_address: visit.source_address,
             user_agent: visit.user_agent,
+            reason: None,
         };
         Ok(Self { claims: claims.clone(), origin })
     }

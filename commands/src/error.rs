@@ -1,6 +1,7 @@
 //! What a caller can act on.
 
 use crate::passwords::PasswordError;
+use domain::SubscriberId;
 use eventstore::{ExecuteError, StoreError};
 
 /// One field that cannot be taken, by its name in the API.
@@ -19,6 +20,9 @@ pub enum CommandError {
     /// A state that forbids it.
     #[error("{reason}")]
     Forbidden { status: String, reason: String },
+    /// Somebody has the address already; who, where they are to be found by it.
+    #[error("a subscriber with this address exists already")]
+    Known(Option<SubscriberId>),
     /// Who asks is not who they would have to be.
     #[error("{0}")]
     Unauthorized(&'static str),
@@ -94,9 +98,7 @@ impl<E: std::error::Error + Into<CommandError>> From<ExecuteError<E>> for Comman
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::AddressTaken => {
-                Self::forbidden("taken", "a subscriber with this address exists already")
-            }
+            StoreError::AddressTaken => Self::Known(None),
             StoreError::InUse(status) => Self::forbidden(status, "a campaign that is under way uses it"),
             StoreError::Gone("medium") => Self::invalid("template", "it shows a medium that was deleted"),
             StoreError::Gone(thing) => Self::invalid(thing, format!("the {thing} is not known")),

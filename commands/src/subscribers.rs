@@ -2,8 +2,8 @@ use crate::attributes::{self, Attributes};
 use crate::{CommandError, Commands, Context, FieldError};
 use domain::consent::Consent;
 use domain::subscriber::{NewSubscriber as AddSubscriber, Subscriber, SubscriberCommand, SubscriberError};
-use domain::{EmailAddress, GroupId, Personal, SubscriberId};
-use eventstore::{Done, Loaded, ids, load, sealing};
+use domain::{AddressHash, EmailAddress, GroupId, Personal, SubscriberId};
+use eventstore::{Done, ExecuteError, Loaded, StoreError, ids, load, sealing};
 use serde_json::{Value, json};
 
 /// Groups that one request may name.
@@ -68,8 +68,9 @@ impl Commands {
         self.check_groups(&new.groups).await?;
         attributes::remember(&self.store.pool, attributes.keys()).await?;
         let id = ids::new_id();
+        let address_hash = self.store.master.address_hash(&email);
         let add = SubscriberCommand::Add(Box::new(AddSubscriber {
-            address_hash: self.store.master.address_hash(&email),
+            address_hash,
             hash_key_id: self.store.master.id().into(),
             address: Personal::plain(email.to_string()),
             name,
@@ -79,7 +80,25 @@ impl Commands {
             import_id: None,
         }));
         let request = context.request_for_new(json!({ "subscriber_id": id }));
-        Ok(self.store.execute::<Subscriber>(id, add, request).await?)
+        let done = self.store.execute::<Subscriber>(id, add, request).await;
+        self.or_who_has_it(address_hash, done).await
+    }
+
+    /// An address that was left, or whose person was erased, is nobody's who could be found by it.
+    async fn or_who_has_it(
+        &self,
+        address: AddressHash,
+        done: Result<Done, ExecuteError<SubscriberError>>,
+    ) -> Result<Done, CommandError> {
+        if !matches!(done, Err(ExecuteError::Store(StoreError::AddressTaken))) {
+            return Ok(done?);
+        }
+        let owner =
+            "SELECT g.subscriber_id FROM gates g JOIN subject_keys k ON k.subject_id = g.subscriber_id
+                     WHERE g.address_hash = $1 AND NOT g.is_left AND k.destroyed_at IS NULL";
+        let owner =
+            sqlx::query_scalar(owner).bind(address.0.as_slice()).fetch_optional(&self.store.pool).await?;
+        Err(CommandError::Known(owner))
     }
 
     /// An address that changes keeps its opt-outs; the old one stays suppressed.
@@ -100,10 +119,13 @@ impl Commands {
             let mut request = context.request(Value::Null);
             request.expected = context.if_match.or(Some(loaded.version));
             match self.store.execute::<Subscriber>(id, command, request).await {
-                Err(eventstore::ExecuteError::Stale) if context.if_match.is_none() && tries < TRIES_MAX => {
-                    tries += 1
-                }
-                done => return Ok(done?),
+                Err(ExecuteError::Stale) if context.if_match.is_none() && tries < TRIES_MAX => tries += 1,
+                done => match &email {
+                    Some(email) => {
+                        return self.or_who_has_it(self.store.master.address_hash(email), done).await;
+                    }
+                    None => return Ok(done?),
+                },
             }
         }
     }

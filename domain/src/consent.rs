@@ -70,6 +70,9 @@ pub struct Origin {
     pub source_address: Option<Personal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Personal>,
+    /// Of an opt-out by the staff: why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Personal>,
 }
 
 #[cfg(test)]

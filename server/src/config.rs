@@ -100,6 +100,8 @@ pub struct Api {
     /// Empty: our own page.
     pub password_reset_url: String,
     pub invitation_url: String,
+    /// Empty: our own page.
+    pub subscription_url: String,
     /// Empty: not recorded.
     pub consent_wording: String,
     /// OpenID providers by name.
@@ -255,6 +257,7 @@ impl Config {
         for (name, url) in [
             ("password_reset_url", &self.api.password_reset_url),
             ("invitation_url", &self.api.invitation_url),
+            ("subscription_url", &self.api.subscription_url),
         ] {
             let is_page = url.starts_with("https://") || url.starts_with("http://");
             ensure!(
@@ -329,6 +332,10 @@ impl Config {
     pub fn test_recipients(&self) -> anyhow::Result<commands::TestRecipients> {
         commands::TestRecipients::parse(&self.send.test_recipients)
             .map_err(|entry| anyhow!("send.test_recipients: {entry:?} is neither an address nor a domain"))
+    }
+
+    pub fn subscription_url(&self) -> Option<String> {
+        Some(self.api.subscription_url.clone()).filter(|url| !url.is_empty())
     }
 
     pub fn consent_wording(&self) -> Option<String> {

@@ -309,6 +309,7 @@ fn router(
         config: api::ApiConfig {
             postal_address: config.postal_address(),
             consent_wording: config.consent_wording(),
+            subscription_url: config.subscription_url(),
             has_kafka: config.kafka.is_used(),
             import_max_bytes: config.api.import_max_bytes,
             trusted_proxies: config.api.trusted_proxies.clone(),

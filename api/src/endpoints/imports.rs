@@ -273,15 +273,19 @@ impl From<ImportStatus> for ImportView {
 /// A column or a word about consent that is not understood refuses the whole file: nobody becomes active by a guess. Try it by
 /// `dry_run=true`, and say what it means by `columns`. Of a list with `status=opted_out` every address is taken that can
 /// be read, however broken its row is; `rejected` counts rows without one.
+///
+/// As `text/csv`; or as the field `file` of a form, as `curl -F file=@readers.csv` sends it.
 #[utoipa::path(post, path = "/subscribers/import", tag = "imports", params(ImportParams),
     request_body(content = String, content_type = "text/csv", example = "Email Address,First Name\nana@example.com,Ana\n"),
     responses(
         (status = 200, description = "Of a dry run: how the file is understood.", body = DryRunView),
         (status = 202, description = "It is kept, and will be worked through.", body = ImportStarted)))]
 async fn start(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
-    if media_type(request.headers()) != "text/csv" {
-        return Err(ApiError::UnsupportedMediaType("send text/csv"));
-    }
+    let is_form = match media_type(request.headers()).as_str() {
+        "text/csv" => false,
+        "multipart/form-data" => true,
+        _ => return Err(ApiError::UnsupportedMediaType("send text/csv, or a form with a file")),
+    };
     let (mut parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let params = Params::<ImportParams>::from_request_parts(&mut parts, &app).await?.0;
@@ -289,7 +293,11 @@ async fn start(State(app): State<App>, request: Request) -> Result<Response, Api
     let wanted = params.check()?;
     // The body's own mac is taken as it streams by.
     let context = context::of(&app, &parts, &[query.as_bytes()])?;
-    let (body, verdict) = upload::stream(&app, &parts.headers, body)?;
+    let (mut body, verdict) = upload::stream(&app, &parts.headers, body)?;
+    if is_form {
+        let file = upload::file_of_form(&parts.headers, body, &verdict).await;
+        body = file.map_err(|error| verdict.over(error))?;
+    }
     if is_dry {
         let dry = app.commands.try_import(wanted, body).await.map_err(|error| verdict.over(error.into()))?;
         return Ok(Json(DryRunView::from(dry)).into_response());

@@ -49,8 +49,8 @@ async fn page(State(app): State<App>, reader: Reader, headers: HeaderMap, uri: U
 async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
     let _turn = app.look().await?;
     let loaded = Loaded::of(app, reader.claims.subscriber).await?;
-    let is_trusted = loaded.may_return(reader);
-    let masked = match is_trusted {
+    let (may_look, may_return) = (loaded.may_look(reader), loaded.may_return(reader));
+    let masked = match may_look {
         true => Some(loaded.email_masked(app, reader.claims.subscriber).await?),
         false => None,
     };
@@ -64,17 +64,20 @@ async fn choice(app: &App, reader: &Reader) -> Result<Choice, ApiError> {
     };
     let subscriber = &loaded.subscriber;
     let is_out = |group: GroupId| subscriber.groups.get(&group) == Some(&None);
-    let mut groups: Vec<GroupChoice> = match is_trusted {
+    let mut groups: Vec<GroupChoice> = match may_look {
         true => loaded.groups.iter().map(|(id, name)| group_choice(&loaded, *id, name)).collect(),
         false => Vec::new(),
     };
+    // What the link cannot join it does not offer.
+    groups.retain(|group| may_return || group.subscribed);
     groups.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
     Ok(Choice {
         reader: masked.filter(|masked| !masked.is_empty()),
         group,
         out_of_group: reader.claims.group.is_some_and(is_out),
         out_of_everything: subscriber.global_opt_out,
-        is_trusted,
+        may_look,
+        may_return,
         groups,
     })
 }
@@ -103,6 +106,16 @@ impl Action {
             Some("save") => Self::Save(ticked(fields)),
             Some("return") => Self::Return,
             _ => Self::Leave,
+        }
+    }
+}
+
+impl Action {
+    fn is_allowed(&self, loaded: &Loaded, reader: &Reader) -> bool {
+        match self {
+            Self::Save(groups) if groups.iter().all(|(_, wanted)| !wanted) => loaded.may_look(reader),
+            Self::Save(_) | Self::Return => loaded.may_return(reader),
+            Self::Leave | Self::LeaveAll => true,
         }
     }
 }
@@ -148,7 +161,7 @@ pub(super) async fn pressed(
             left.map(|done| (done, ""))
         }
         Action::Save(_) | Action::Return => match Loaded::of(app, reader.claims.subscriber).await {
-            Ok(loaded) if !loaded.may_return(&reader) => {
+            Ok(loaded) if !action.is_allowed(&loaded, &reader) => {
                 return pages::old_link(words, ApiError::Unauthorized("the link can only opt out"));
             }
             Ok(loaded) => choose(app, &context, reader, &loaded, action).await,

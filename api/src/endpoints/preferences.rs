@@ -13,11 +13,12 @@ use crate::state::App;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use commands::{FieldError, Preferences};
 use domain::group::Group;
 use domain::subscriber::Subscriber;
 use domain::{GroupId, SubscriberId};
+use eventstore::clock;
 use mail::mask_address;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+/// An opt-out that was a mistake is taken back so soon.
+const UNDONE_WITHIN: TimeDelta = TimeDelta::days(1);
 /// Groups that one request may name.
 pub(super) const GROUPS_MAX: usize = 100;
 
@@ -61,6 +64,8 @@ pub(super) struct Loaded {
     pub subscriber: Subscriber,
     /// When their address changed last.
     address_since: Option<DateTime<Utc>>,
+    /// When they were opted out last, of whatever and by whomever.
+    left_at: Option<DateTime<Utc>>,
     pub groups: BTreeMap<GroupId, String>,
 }
 
@@ -76,8 +81,8 @@ impl Loaded {
             .filter_map(|(id, group)| Some((id, group.ok()?)))
             .filter(|(_, group)| group.aggregate.exists())
             .map(|(id, group)| (id, group.aggregate.name));
-        let address_since = address_since(app, id).await?;
-        Ok(Self { subscriber, address_since, groups: groups.collect() })
+        let (address_since, left_at) = turns(app, id).await?;
+        Ok(Self { subscriber, address_since, left_at, groups: groups.collect() })
     }
 
     /// Whether the reader's link may do more than opt out.
@@ -85,9 +90,29 @@ impl Loaded {
         reader.is_trusted(self.address_since)
     }
 
-    /// Whether it may opt in again: no old mail brings back who was erased.
+    /// Whether it may opt in again: no old mail brings back who was erased. An opt-out can be taken back for a day by the link that
+    /// made it; later whoever has an older mail may be somebody it was forwarded to, and a newer link does it alone, such as that of the
+    /// mail which confirms the opt-out.
     pub fn may_return(&self, reader: &Reader) -> bool {
+        self.may_look(reader) && !self.is_late(reader)
+    }
+
+    fn is_late(&self, reader: &Reader) -> bool {
+        self.left_at.is_some_and(|left| {
+            reader.claims.issued_at < left.timestamp() && clock::now() - left > UNDONE_WITHIN
+        })
+    }
+
+    /// Whether the reader's link may show what they get.
+    pub fn may_look(&self, reader: &Reader) -> bool {
         self.trusts(reader) && !self.subscriber.is_erased()
+    }
+
+    fn opts_in(&self, global_opt_out: bool, groups: &[(GroupId, bool)]) -> bool {
+        let is_new = |(group, wanted): &(GroupId, bool)| {
+            *wanted && self.subscriber.groups.get(group).is_none_or(Option::is_none)
+        };
+        self.subscriber.global_opt_out && !global_opt_out || groups.iter().any(is_new)
     }
 
     /// Empty once the person was erased, and where it cannot be read: whoever opts out does not need it.
@@ -99,11 +124,16 @@ impl Loaded {
     }
 }
 
-async fn address_since(app: &App, id: SubscriberId) -> Result<Option<DateTime<Utc>>, ApiError> {
-    let changed =
-        "SELECT max(recorded_at) FROM events WHERE aggregate_type = 'subscriber' AND aggregate_id = $1
-                   AND event_type = 'SubscriberAddressChanged'";
-    Ok(sqlx::query_scalar(changed).bind(id.to_string()).fetch_one(app.commands.opt_out_pool()).await?)
+/// When their address changed last, and when they were opted out last.
+async fn turns(
+    app: &App,
+    id: SubscriberId,
+) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), ApiError> {
+    let turns = "SELECT max(recorded_at) FILTER (WHERE event_type = 'SubscriberAddressChanged'),
+                     max(recorded_at) FILTER (WHERE event_type = 'SubscriberOptedOut')
+                 FROM events WHERE aggregate_type = 'subscriber' AND aggregate_id = $1
+                     AND event_type IN ('SubscriberAddressChanged', 'SubscriberOptedOut')";
+    Ok(sqlx::query_as(turns).bind(id.to_string()).fetch_one(app.commands.opt_out_pool()).await?)
 }
 
 /// Show a reader's preferences
@@ -194,6 +224,11 @@ async fn put(
         return Err(too_old());
     }
     let (global_opt_out, groups) = call.body.check(&loaded.groups)?;
+    if loaded.opts_in(global_opt_out, &groups) && loaded.is_late(&reader) {
+        return Err(ApiError::Unauthorized(
+            "the link is older than the opt-out, which is more than a day ago: only a newer mail's link opts in again",
+        ));
+    }
     let wanted =
         Preferences { subscriber, global_opt_out: Some(global_opt_out), groups, origin: reader.origin };
     Ok(respond::no_content(&app.commands.set_preferences(&call.context, wanted).await?))

@@ -183,6 +183,7 @@ impl HistoryItem {
     }
 
     fn tell_of_origin(&mut self, reveal: &Reveal<'_>, origin: Origin) {
+        self.reason = reveal.open("reason", origin.reason);
         (self.campaign_id, self.dispatch_id) = (origin.campaign_id, origin.dispatch_id);
         self.tell_of_visit(
             reveal,

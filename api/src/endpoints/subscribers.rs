@@ -166,7 +166,7 @@ impl SubscriberView {
 /// Add a subscriber
 #[utoipa::path(post, path = "/subscribers", tag = "subscribers", request_body = NewSubscriber,
     responses((status = 201, description = "They were added.", body = SubscriberCreated),
-        (status = 409, description = "The address is known: `current_status` is `taken`.",
+        (status = 409, description = "The address is known: `status` is `taken`, and `subscriber_id` says whose it is.",
             body = crate::problem::Problem, content_type = "application/problem+json")))]
 async fn create(State(app): State<App>, call: Call<NewSubscriber>) -> Result<Response, ApiError> {
     let NewSubscriber { email, name, attributes, groups, consent } = call.body;

@@ -9,6 +9,7 @@ use crate::body::{self, Call, Input, is_json};
 use crate::config::{FORM_MAX_BYTES, JSON_MAX_BYTES};
 use crate::context::{self, once};
 use crate::endpoints::preference_page::is_from_our_page;
+use crate::endpoints::unsubscribe;
 use crate::input::json;
 use crate::limits;
 use crate::pages::subscription::{self, Subscription};
@@ -18,11 +19,12 @@ use crate::respond;
 use crate::state::App;
 use crate::visit::{self, Visitor};
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use commands::{NewSubscription, SubscriptionLink};
+use commands::{CommandError, Context, NewSubscription, SubscriptionLink};
 use domain::group::Group;
-use eventstore::clock;
+use domain::visit::Visit;
+use eventstore::{Done, clock};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, Uri};
 use mail::{PreferenceClaims, mask_address};
@@ -54,23 +56,88 @@ struct SubscriptionInput {
 
 impl Input for SubscriptionInput {}
 
+/// A form on a website: `groups` stands in it once for each group.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents a form")]
+struct SubscriptionForm {
+    #[schema(example = "ana@example.com")]
+    email: String,
+    groups: Vec<Uuid>,
+    name: Option<String>,
+}
+
+impl SubscriptionInput {
+    /// Other fields are the website's own, such as a button's.
+    fn of_form(fields: Vec<(String, String)>) -> Result<Self, ApiError> {
+        let (mut email, mut name, mut groups) = (None, None, Vec::new());
+        for (field, value) in fields {
+            match field.as_str() {
+                "email" => email = Some(value),
+                "name" => name = Some(value).filter(|name| !name.trim().is_empty()),
+                "groups" | "groups[]" => {
+                    let group = value.parse().map_err(|_| ApiError::invalid("groups", "is not an id"))?;
+                    groups.push(group);
+                }
+                _ => {}
+            }
+        }
+        let email = email.ok_or_else(|| ApiError::invalid("email", "is missing"))?;
+        Ok(Self { email, groups, name })
+    }
+}
+
 /// Ask for a subscription
 ///
 /// For anybody's address, by anybody: a mail goes there, and who reads it confirms. Until then nothing else is sent. Whether
-/// the address is known is not told. An address gets three such mails an hour and five a day at the most.
-#[utoipa::path(post, path = "/subscriptions", tag = "subscriptions", request_body = SubscriptionInput,
-    responses((status = 202, description = "A mail that asks its owner is on its way to the address.")))]
-async fn request(
-    State(app): State<App>,
-    visitor: Visitor,
-    call: Call<SubscriptionInput>,
-) -> Result<Response, ApiError> {
+/// the address is known is not told. An address gets three such mails an hour and five a day at the most. As JSON; or as the
+/// plain form of any website, which is answered by a page, or by a redirect to the setting `api.subscription_url`.
+#[utoipa::path(post, path = "/subscriptions", tag = "subscriptions",
+    request_body(content((SubscriptionInput = "application/json"), (SubscriptionForm = "application/x-www-form-urlencoded"))),
+    responses((status = 202, description = "A mail that asks its owner is on its way to the address: of a form, a page that says so.",
+            content((String = "text/html"))),
+        (status = 303, description = "Of a form: to the page that is configured."),
+        (status = 422, description = "Some fields cannot be taken: of a form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json"))),
+        (status = 503, description = "Not available now: of a form, a page that says so.", content(
+            (String = "text/html"), (Problem = "application/problem+json")))))]
+async fn request(State(app): State<App>, visitor: Visitor, request: Request) -> Result<Response, ApiError> {
     limits::subscription(&app, visitor.client)?;
-    let SubscriptionInput { email, groups, name } = call.body;
-    let wording_version = app.config.consent_wording.clone();
-    let new = NewSubscription { email, groups, name, wording_version, visit: visitor.visit };
-    let done = once(&app, &call.context, app.commands.request_subscription(&call.context, new)).await?;
+    if body::media_type(request.headers()) == body::FORM {
+        return requested_by_form(&app, visitor.visit, request).await;
+    }
+    let Call { context, body, .. } = Call::<SubscriptionInput>::from_request(request, &app).await?;
+    let done = once(&app, &context, request_for(&app, &context, body, visitor.visit)).await?;
     Ok(respond::with_position(StatusCode::ACCEPTED.into_response(), &done.position))
+}
+
+async fn request_for(
+    app: &App,
+    context: &Context,
+    wanted: SubscriptionInput,
+    visit: Visit,
+) -> Result<Done, CommandError> {
+    let SubscriptionInput { email, groups, name } = wanted;
+    let wording_version = app.config.consent_wording.clone();
+    let new = NewSubscription { email, groups, name, wording_version, visit };
+    app.commands.request_subscription(context, new).await
+}
+
+/// People see what comes of it. A form may come from any site: it does what anybody may do.
+async fn requested_by_form(app: &App, visit: Visit, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let words = Words::of(&parts.headers);
+    let bytes = body::read(app, &parts.headers, body, FORM_MAX_BYTES).await?;
+    let fields = unsubscribe::fields(&parts, bytes).await?;
+    let requested = async {
+        let wanted = SubscriptionInput::of_form(fields)?;
+        Ok::<_, ApiError>(request_for(app, &context::plain(&parts), wanted, visit).await?)
+    };
+    Ok(match (requested.await, &app.config.subscription_url) {
+        (Ok(_), Some(url)) => Redirect::to(url).into_response(),
+        (Ok(_), None) => subscription::asked(words),
+        (Err(error @ ApiError::Invalid(_)), _) => subscription::not_asked(words, error),
+        (Err(error), _) => pages::failed(words, error),
+    })
 }
 
 /// Show the page that confirms a subscription

@@ -19,6 +19,7 @@ use domain::consent::{Channel, Scope};
 use domain::group::Group;
 use eventstore::Done;
 use http::request::Parts;
+use http::{HeaderValue, header};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -32,10 +33,10 @@ pub(super) fn routes(app: &App) -> Routes {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "global": true }))]
-struct OptOutInput {
+pub(super) struct OptOutInput {
     /// Of everything.
-    global: Option<bool>,
-    groups: Option<Vec<Uuid>>,
+    pub global: Option<bool>,
+    pub groups: Option<Vec<Uuid>>,
 }
 
 impl Input for OptOutInput {}
@@ -51,9 +52,9 @@ struct OneClickForm {
 /// Opt out
 ///
 /// As JSON: of everything or of some groups. As a form with `List-Unsubscribe=One-Click`, urlencoded or multipart,
-/// from wherever it comes: of the group that the link is for, or of everything where it is for none. Any other form
-/// is our own page's, and has to come from there. When this is answered, no mail that they opted out of starts on
-/// its way any more. The link works for ever, and as often as it is used.
+/// from wherever it comes: of the group that the link is for, or of everything where it is for none; without a body it
+/// does the same. Any other form is our own page's, and has to come from there. When this is answered, no mail that they
+/// opted out of starts on its way any more. The link works for ever, and as often as it is used.
 #[utoipa::path(post, path = "/emails/unsubscribe", tag = "preferences",
     request_body(content((OptOutInput = "application/json"), (OneClickForm = "application/x-www-form-urlencoded"),
         (OneClickForm = "multipart/form-data"))),
@@ -68,10 +69,9 @@ struct OneClickForm {
         (status = 503, description = "Not available now: of our page's form, a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn post(State(app): State<App>, reader: Reader, request: Request) -> Result<Response, ApiError> {
-    match body::media_type(request.headers()).as_str() {
-        _ if is_json(request.headers()) => by_json(&app, reader, request).await,
-        "application/x-www-form-urlencoded" | "multipart/form-data" => by_form(&app, reader, request).await,
-        _ => Err(ApiError::UnsupportedMediaType("send application/json or a form")),
+    match is_json(request.headers()) {
+        true => by_json(&app, reader, request).await,
+        false => by_form(&app, reader, request).await,
     }
 }
 
@@ -83,7 +83,7 @@ async fn by_json(app: &App, reader: Reader, request: Request) -> Result<Response
     Ok(respond::no_content(&done))
 }
 
-async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
+pub(super) async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
     if wanted.global == Some(true) {
         return Ok(Scope::Global);
     }
@@ -112,7 +112,9 @@ async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiError> {
 async fn by_form(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
     let (parts, bytes) = whole(app, request, FORM_MAX_BYTES).await?;
     let fields = fields(&parts, bytes).await?;
-    if !is_one_click(&fields) {
+    // Some mail programs send nothing at all: the token is in the address. Our own page's button may be as silent.
+    let says_nothing = fields.is_empty() && !preference_page::is_from_our_page(app, &parts.headers);
+    if !is_one_click(&fields) && !says_nothing {
         return Ok(preference_page::pressed(app, reader, &parts, &fields).await);
     }
     // Nothing that a header says keeps a form from opting out.
@@ -144,15 +146,23 @@ fn is_one_click(fields: &[(String, String)]) -> bool {
     fields.iter().any(|(name, value)| name == "List-Unsubscribe" && value.trim() == "One-Click")
 }
 
-/// A form's fields, in either encoding.
-async fn fields(parts: &Parts, bytes: Vec<u8>) -> Result<Vec<(String, String)>, ApiError> {
+/// A form's fields, in either encoding. A body without a type is one that is urlencoded.
+pub(super) async fn fields(parts: &Parts, bytes: Vec<u8>) -> Result<Vec<(String, String)>, ApiError> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
     let malformed = || ApiError::Malformed("the body is not the form that its type says".to_owned());
     let mut request = Request::new(Body::from(bytes));
     *request.method_mut() = parts.method.clone();
     *request.headers_mut() = parts.headers.clone();
-    if body::media_type(&parts.headers) != "multipart/form-data" {
-        let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
-        return form.map(|Form(fields)| fields).map_err(|_| malformed());
+    match body::media_type(&parts.headers).as_str() {
+        "multipart/form-data" => {}
+        "" | body::FORM => {
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(body::FORM));
+            let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
+            return form.map(|Form(fields)| fields).map_err(|_| malformed());
+        }
+        _ => return Err(ApiError::UnsupportedMediaType("send application/json or a form")),
     }
     let mut form = Multipart::from_request(request, &()).await.map_err(|_| malformed())?;
     let mut fields = Vec::new();

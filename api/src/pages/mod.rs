@@ -34,8 +34,10 @@ pub(crate) struct Choice {
     pub group: Option<String>,
     pub out_of_group: bool,
     pub out_of_everything: bool,
+    /// Young enough to show what the reader gets.
+    pub may_look: bool,
     /// Young enough to opt in again.
-    pub is_trusted: bool,
+    pub may_return: bool,
     /// The reader's groups by name; empty where the link is too old to show them.
     pub groups: Vec<GroupChoice>,
 }
@@ -67,7 +69,7 @@ impl PreferencesPage<'_> {
         match self.choice {
             choice if choice.is_out() => "left-title",
             // Who just came back, or followed a link to what they get, is not asked whether to leave.
-            Choice { group: None, is_trusted: true, .. } => "choices-heading",
+            Choice { group: None, may_look: true, .. } => "choices-heading",
             _ if self.said.is_some() => "choices-heading",
             _ => "leave-title",
         }
@@ -75,8 +77,9 @@ impl PreferencesPage<'_> {
 
     /// A single group that the link itself is for needs no list.
     fn has_choices(&self) -> bool {
-        let Choice { group, groups, out_of_everything, .. } = self.choice;
-        !out_of_everything && groups.len() > usize::from(group.is_some())
+        let Choice { group, groups, out_of_everything, out_of_group, may_return, .. } = self.choice;
+        let is_listed = group.is_some() && (*may_return || !out_of_group);
+        !out_of_everything && groups.len() > usize::from(is_listed)
     }
 
     fn what(&self) -> String {

@@ -1,6 +1,6 @@
 //! The page of a double opt-in.
 
-use super::{STYLE, Words, of_error, page};
+use super::{MessagePage, STYLE, Words, of_error, page};
 use crate::problem::ApiError;
 use askama::Template;
 use aws_lc_rs::digest;
@@ -36,6 +36,17 @@ impl SubscriptionPage<'_> {
 /// The button, or what came of it.
 pub(crate) fn ask(words: &Words, shown: &Subscription) -> Response {
     page(StatusCode::OK, &SubscriptionPage { words, style: STYLE, shown })
+}
+
+/// Of a form that asked for a subscription: the mail is on its way, whoever has the address.
+pub(crate) fn asked(words: &Words) -> Response {
+    let lines = &["asked-hint", "asked-help"];
+    page(StatusCode::ACCEPTED, &MessagePage { words, style: STYLE, title: "asked-title", lines })
+}
+
+/// The form lacks an address, or names what there is not.
+pub(crate) fn not_asked(words: &Words, error: ApiError) -> Response {
+    of_error(words, error, "not-asked-title", &["not-asked-hint"])
 }
 
 /// Unknown, over, or taken back by an opt-out.

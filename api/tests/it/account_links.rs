@@ -277,7 +277,7 @@ async fn an_invitation_is_accepted_once_with_the_first_password(pool: PgPool) {
     assert_eq!((&me["user_id"], &me["roles"]), (&made.json()["user_id"], &json!(["analyst"])));
     assert_eq!(has_password().await, json!(true));
     let again = format!("{user}/invitation");
-    assert_eq!(app.post(&again).bearer(&boss).send().await.problem(409)["current_status"], "accepted");
+    assert_eq!(app.post(&again).bearer(&boss).send().await.problem(409)["status"], "accepted");
     let reset_link = reset_token(&app).await;
     accept(&app, &reset_link, PASSWORD).await.problem(401);
 }
@@ -295,7 +295,7 @@ async fn an_invitation_is_sent_again_and_the_older_link_is_over(pool: PgPool) {
     let second = send_mail(&app, INVITATION).await.unwrap();
     accept(&app, &first, NEW).await.problem(401);
     again().await.ok(202);
-    assert_eq!(again().await.problem(409)["current_status"], "invited");
+    assert_eq!(again().await.problem(409)["status"], "invited");
     accept(&app, &second, NEW).await.ok(204);
     let unknown = format!("/users/{}/invitation", Uuid::from_u128(1));
     app.post(&unknown).bearer(&boss).send().await.problem(404);

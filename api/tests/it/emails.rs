@@ -184,14 +184,14 @@ async fn a_sending_campaign_is_paused_resumed_and_cancelled(pool: PgPool) {
     // A state that forbids it.
     for step in ["pause", "resume", "unschedule"] {
         let problem = app.post(&format!("/emails/{id}/{step}")).send().await.problem(409);
-        assert_eq!(problem["current_status"], "cancelled", "{step}");
+        assert_eq!(problem["status"], "cancelled", "{step}");
     }
     let schedule =
         app.post("/schedule").json(json!({ "campaign_id": id, "datetime": in_an_hour() })).send().await;
-    assert_eq!(schedule.problem(409)["current_status"], "cancelled");
+    assert_eq!(schedule.problem(409)["status"], "cancelled");
     let patch = app.patch(&format!("/emails/{id}")).json(json!({ "name": "x" })).send().await;
-    assert_eq!(patch.problem(409)["current_status"], "cancelled");
-    assert_eq!(app.delete(&format!("/emails/{id}")).send().await.problem(409)["current_status"], "cancelled");
+    assert_eq!(patch.problem(409)["status"], "cancelled");
+    assert_eq!(app.delete(&format!("/emails/{id}")).send().await.problem(409)["status"], "cancelled");
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -200,7 +200,7 @@ async fn a_draft_is_neither_paused_nor_cancelled(pool: PgPool) {
     let id = app.campaign().await;
     for step in ["pause", "resume", "cancel"] {
         let problem = app.post(&format!("/emails/{id}/{step}")).send().await.problem(409);
-        assert_eq!(problem["current_status"], "draft", "{step}");
+        assert_eq!(problem["status"], "draft", "{step}");
     }
 }
 

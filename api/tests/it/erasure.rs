@@ -130,13 +130,13 @@ async fn nothing_can_be_done_to_the_erased(pool: PgPool) {
     let (app, ana, group, _) = with_ana(pool).await;
     erase(&app, ana).await;
     let path = format!("/subscribers/{ana}");
-    let refused = |problem: Value| assert_eq!(problem["current_status"], "erased", "{problem}");
+    let refused = |problem: Value| assert_eq!(problem["status"], "erased", "{problem}");
     refused(app.patch(&path).json(json!({ "name": "Eve" })).send().await.problem(409));
     refused(app.patch(&path).json(json!({ "email": "eve@example.com" })).send().await.problem(409));
     let member = json!({ "subscriber_id": ana });
     refused(app.post(&format!("/groups/{group}/members")).json(member).send().await.problem(409));
     let again = json!({ "email": "Ana@example.com", "consent": { "source": "test" } });
-    assert_eq!(app.post("/subscribers").json(again).send().await.problem(409)["current_status"], "taken");
+    assert_eq!(app.post("/subscribers").json(again).send().await.problem(409)["status"], "taken");
 }
 
 /// Links in mails that were sent go on opting out, and do nothing else.
@@ -161,7 +161,7 @@ async fn links_of_the_erased_only_opt_out(pool: PgPool) {
     }
     let put = |body: Value| app.put("/preferences").bearer(&token).json(body);
     put(json!({ "global_opt_out": true })).send().await.ok(204);
-    assert_eq!(put(json!({ "global_opt_out": false })).send().await.problem(409)["current_status"], "erased");
+    assert_eq!(put(json!({ "global_opt_out": false })).send().await.problem(409)["status"], "erased");
     assert_eq!(app.events().await, events);
 }
 

@@ -89,7 +89,7 @@ async fn whoever_opted_out_is_not_brought_back_by_the_staff(pool: PgPool) {
     let join =
         app.post(&format!("/groups/{group}/members")).json(json!({ "subscriber_id": ana })).send().await;
     let problem = join.problem(409);
-    assert_eq!(problem["current_status"], "opted_out");
+    assert_eq!(problem["status"], "opted_out");
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -100,6 +100,6 @@ async fn a_group_that_is_used_is_not_deleted(pool: PgPool) {
     let new = json!({ "template": template, "group": group, "time": time });
     app.post("/emails").json(new).send().await.ok(201);
     for path in [format!("/groups/{group}"), format!("/templates/{template}")] {
-        assert_eq!(app.delete(&path).send().await.problem(409)["current_status"], "scheduled");
+        assert_eq!(app.delete(&path).send().await.problem(409)["status"], "scheduled");
     }
 }

@@ -211,7 +211,7 @@ async fn an_import_can_be_cancelled(pool: PgPool) {
     let other = import(&app, "", CSV).await.id("import_id");
     work(&app).await;
     let ended = app.post(&format!("/imports/{other}/cancel")).send().await;
-    assert_eq!(ended.problem(409)["current_status"], "completed");
+    assert_eq!(ended.problem(409)["status"], "completed");
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -248,4 +248,36 @@ async fn a_long_list_of_rejected_rows_is_whole(pool: PgPool) {
         .map(|line| line.split(',').next().unwrap().parse().unwrap())
         .collect();
     assert_eq!(lines, (2..=2_101).collect::<Vec<i64>>());
+}
+
+/// As `curl -F file=@readers.csv` sends it; a file larger than other bodies may be, in pieces.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_form_brings_a_file(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("Readers").await;
+    let part = |name: &str, file: &str, text: &str| {
+        format!("--b0undary\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{text}\r\n")
+    };
+    let send = |body: Vec<u8>| {
+        let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
+            body.chunks(100_000).map(|piece| Ok(piece.to_vec())).collect();
+        let body = Body::from_stream(stream::iter(pieces));
+        let path = format!("/subscribers/import?group={group}");
+        app.post(&path).key("form").body("multipart/form-data; boundary=b0undary", body).send()
+    };
+    let mut csv = CSV.to_owned();
+    (0..100_000).for_each(|n| csv.push_str(&format!("reader{n}@example.com,Reader,Cork\n")));
+    let file = "; filename=\"readers.csv\"\r\nContent-Type: text/csv";
+    let form = part("note", "", "for Ana") + &part("file", file, &csv) + "--b0undary--\r\n";
+    let first = send(form.clone().into_bytes()).await.ok(202);
+    let id = first.id("import_id");
+    let total = app.get(&format!("/imports/{id}")).send().await.ok(200).json()["bytes_total"].clone();
+    assert_eq!(total, json!(csv.len()), "the file, and nothing around it");
+    assert_eq!(send(form.into_bytes()).await.ok(202).id("import_id"), id, "a repeat is the same import");
+    let none = part("note", "", "no file") + "--b0undary--\r\n";
+    let path = "/subscribers/import";
+    let none = app.post(path).body("multipart/form-data; boundary=b0undary", none).send().await;
+    none.invalid(&["file"]);
+    let broken = part("file", file, "email\na@example.com\n");
+    app.post(path).body("multipart/form-data; boundary=b0undary", broken).send().await.problem(400);
 }

@@ -39,6 +39,8 @@ mod seed;
 mod server;
 mod set_by_us;
 mod sql;
+mod staff_opt_out;
+mod stale_links;
 mod store;
 mod subscribers;
 mod subscriptions;

@@ -47,13 +47,21 @@ async fn a_subscriber_is_added_shown_found_and_changed(pool: PgPool) {
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn an_address_is_taken_once(pool: PgPool) {
     let app = TestApp::new(pool).await;
-    app.subscriber("ana@example.com", &[]).await;
+    let ana = app.subscriber("ana@example.com", &[]).await;
     let again = json!({ "email": "ANA@example.com", "consent": { "source": "test" } });
     let problem = app.post("/subscribers").json(again).send().await.problem(409);
-    assert_eq!(problem["current_status"], "taken");
+    assert_eq!((&problem["status"], &problem["subscriber_id"]), (&json!("taken"), &json!(ana)));
     let ben = app.subscriber("ben@example.com", &[]).await;
     let change = json!({ "email": "ana@example.com" });
-    app.patch(&format!("/subscribers/{ben}")).json(change).send().await.problem(409);
+    let problem = app.patch(&format!("/subscribers/{ben}")).json(change).send().await.problem(409);
+    assert_eq!(problem["subscriber_id"], json!(ana));
+    // Whose address it was, and stays closed since they opted out, is nobody's to be found by it.
+    let out = json!({ "global": true, "reason": "by letter" });
+    app.post(&format!("/subscribers/{ana}/opt-out")).json(out).send().await.ok(204);
+    let moved = json!({ "email": "ana@example.org" });
+    app.patch(&format!("/subscribers/{ana}")).json(moved).send().await.ok(200);
+    let left = json!({ "email": "ana@example.com", "consent": { "source": "test" } });
+    assert_eq!(app.post("/subscribers").json(left).send().await.problem(409)["subscriber_id"], json!(null));
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]

@@ -107,7 +107,7 @@ async fn there_is_always_an_administrator(pool: PgPool) {
     let path = format!("/users/{boss}");
     for change in [json!({ "disabled": true }), json!({ "roles": ["marketer"] })] {
         let problem = app.patch(&path).json(change).send().await.problem(409);
-        assert_eq!(problem["current_status"], "last_admin");
+        assert_eq!(problem["status"], "last_admin");
     }
     let other = app.user("other@example.com", &[Role::Admin]).await;
     // Two administrators who disable each other at once.

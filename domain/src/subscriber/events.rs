@@ -122,7 +122,8 @@ impl Event for SubscriberEvent {
             Self::GroupLeft { .. } | Self::Erased {} => Vec::new(),
             Self::OptedOut { origin, .. } | Self::OptedIn { origin, .. } => {
                 let source = origin.source_address.iter_mut().map(|p| ("source_address", p));
-                source.chain(origin.user_agent.iter_mut().map(|p| ("user_agent", p))).collect()
+                let source = source.chain(origin.user_agent.iter_mut().map(|p| ("user_agent", p)));
+                source.chain(origin.reason.iter_mut().map(|p| ("reason", p))).collect()
             }
             Self::SubscriptionRequested(request) => [("address", &mut request.address)]
                 .into_iter()

@@ -152,7 +152,7 @@ async fn a_cancelled_campaign_takes_no_new_time() {
     api.tell(campaign, "cancel").await.expect(202);
     let before = stack.trail().campaign(campaign).await;
     let problem = api.schedule(campaign, e2e::now()).await.problem(409);
-    assert_eq!(problem["current_status"], "cancelled", "{problem}");
+    assert_eq!(problem["status"], "cancelled", "{problem}");
     assert_eq!(stack.trail().campaign(campaign).await, before);
     assert_eq!(api.campaign(campaign).await.status, "cancelled");
 }

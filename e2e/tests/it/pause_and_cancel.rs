@@ -44,7 +44,7 @@ async fn nothing_starts_after_a_pause_or_a_cancel_is_answered() {
     repeats_append_nothing(&stack, campaign, "cancel").await;
     for verb in ["pause", "resume", "unschedule"] {
         let problem = api.tell(campaign, verb).await.problem(409);
-        assert_eq!(problem["current_status"], "cancelled", "{problem}");
+        assert_eq!(problem["status"], "cancelled", "{problem}");
     }
 
     let account = Account::of(&stack, campaign).await;

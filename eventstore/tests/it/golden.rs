@@ -59,6 +59,7 @@ fn origin() -> Origin {
         dispatch_id: Some(id(2)),
         source_address: Some(sealed("source")),
         user_agent: Some(sealed("agent")),
+        reason: None,
     }
 }
 

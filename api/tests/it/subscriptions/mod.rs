@@ -262,3 +262,29 @@ async fn links_addresses_and_names_are_in_no_table(pool: PgPool) {
         }
     }
 }
+
+/// A plain form on a website: people see a page, or land where the setting says.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_plain_form_asks_for_a_subscription(pool: PgPool) {
+    let app = TestApp::without_projectors(pool.clone(), |_| {}).await;
+    let group = app.group("News").await;
+    let post = |app: &TestApp, form: String| {
+        app.post("/subscriptions").anonymous().header("origin", "https://website.example").form(&form).send()
+    };
+    let form = format!("email=ana%40example.com&name=Ana&groups={group}&button=Go");
+    let page = post(&app, form.clone()).await.ok(202);
+    assert!(page.text().contains("Please look into your mailbox."), "{}", page.text());
+    let token = send_mail(&app).await.expect("a mail that asks");
+    let confirm = json!({ "token": token });
+    app.post("/subscriptions/confirm").anonymous().json(confirm).send().await.ok(204);
+    for wrong in [format!("email=ana%40&groups={group}"), "email=ben%40example.com".into(), "groups=x".into()]
+    {
+        let page = post(&app, wrong).await.ok(422);
+        assert!(page.text().contains("check the address"), "{}", page.text());
+    }
+    let home = "https://website.example/thank-you";
+    let with_page =
+        TestApp::without_projectors(pool, |config| config.subscription_url = Some(home.into())).await;
+    let sent = post(&with_page, form).await.ok(303);
+    assert_eq!(sent.header("location"), home);
+}
