@@ -138,13 +138,14 @@ impl Commands {
         self.create_campaign(context, copy).await
     }
 
-    /// Whether the audience is empty is decided when it is frozen.
+    /// None: now. Whether the audience is empty is decided when it is frozen.
     pub async fn schedule_campaign(
         &self,
         context: &Context,
         id: CampaignId,
-        at: DateTime<Utc>,
+        at: Option<DateTime<Utc>>,
     ) -> Result<Done, CommandError> {
+        let at = at.unwrap_or_else(clock::now);
         check_time(at, "datetime")?;
         if let Some(details) = load::<Campaign>(&self.store.pool, id).await?.aggregate.details {
             self.check_details(&details).await?;

@@ -32,10 +32,24 @@ pub(super) fn routes(app: &App) -> Routes {
 struct Schedule {
     campaign_id: Uuid,
     /// Up to a minute ago is now.
-    datetime: Timestamp,
+    datetime: Option<Timestamp>,
+    /// Instead of a time.
+    now: Option<bool>,
 }
 
 impl Input for Schedule {}
+
+impl Schedule {
+    /// None: now.
+    fn time(&self) -> Result<Option<DateTime<Utc>>, ApiError> {
+        match (&self.datetime, self.now.unwrap_or_default()) {
+            (Some(datetime), false) => Ok(Some(datetime.0)),
+            (None, true) => Ok(None),
+            (None, false) => Err(ApiError::invalid("datetime", "is missing, and so is \"now\": true")),
+            (Some(_), true) => Err(ApiError::invalid("now", "and a datetime are one too many")),
+        }
+    }
+}
 
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it documents an answer")]
@@ -54,15 +68,15 @@ struct StatusAnswer {
 
 /// Schedule a campaign
 ///
-/// Sets or replaces the time of a draft or a scheduled campaign. Who is in its group at that time is its audience;
+/// Sets or replaces the time of a draft or a scheduled campaign: `datetime`, or `"now": true`. Who is in its group at that time is its audience;
 /// an empty one completes it with `planned: 0` and the reason `empty_audience`.
 #[utoipa::path(post, path = "/schedule", tag = "emails", request_body = Schedule,
     responses((status = 202, description = "It is scheduled.", body = Scheduled),
         (status = 404, description = "The campaign is not known.", body = crate::problem::Problem,
             content_type = "application/problem+json")))]
 async fn schedule(State(app): State<App>, call: Call<Schedule>) -> Result<Response, ApiError> {
-    let Schedule { campaign_id, datetime } = call.body;
-    let scheduled = app.commands.schedule_campaign(&call.context, campaign_id, datetime.0);
+    let at = call.body.time()?;
+    let scheduled = app.commands.schedule_campaign(&call.context, call.body.campaign_id, at);
     Ok(respond::accepted(once(&app, &call.context, scheduled).await?))
 }
 

@@ -145,6 +145,23 @@ async fn a_schedule_is_set_replaced_and_taken_back(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_campaign_is_scheduled_for_now(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let id = app.campaign().await;
+    let before = clock::now();
+    let body = json!({ "campaign_id": id, "now": true });
+    let scheduled = app.post("/schedule").key("now").json(body.clone()).send().await.ok(202).json();
+    let time: DateTime<Utc> = scheduled["scheduled_for"].as_str().unwrap().parse().unwrap();
+    assert!((before..=clock::now()).contains(&time), "{time}");
+    assert_eq!(app.commands.due_campaigns(10, &[]).await.unwrap(), [id]);
+    let again = app.post("/schedule").key("now").json(body).send().await.ok(202).json();
+    assert_eq!(again, scheduled, "a repeat of the key is the first answer");
+    // A later time takes the place of now while nothing has begun, and the other way round.
+    app.post("/schedule").json(json!({ "campaign_id": id, "datetime": in_an_hour() })).send().await.ok(202);
+    assert!(app.commands.due_campaigns(10, &[]).await.unwrap().is_empty());
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn bad_schedules_are_refused(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let id = app.campaign().await;
@@ -156,6 +173,10 @@ async fn bad_schedules_are_refused(pool: PgPool) {
     let past = text(clock::now() - TimeDelta::seconds(65));
     schedule(json!({ "campaign_id": id, "datetime": past })).await.invalid(&["datetime"]);
     schedule(json!({ "campaign_id": id })).await.invalid(&["datetime"]);
+    schedule(json!({ "campaign_id": id, "now": false })).await.invalid(&["datetime"]);
+    schedule(json!({ "campaign_id": id, "now": "yes" })).await.invalid(&["now"]);
+    schedule(json!({ "campaign_id": id, "now": true, "datetime": in_an_hour() })).await.invalid(&["now"]);
+    schedule(json!({ "campaign_id": Uuid::from_u128(1), "now": true })).await.problem(404);
     schedule(json!({ "campaign_id": "x", "datetime": in_an_hour() })).await.invalid(&["campaign_id"]);
     schedule(json!({ "campaign_id": Uuid::from_u128(1), "datetime": in_an_hour() })).await.problem(404);
     assert_eq!(app.events().await, events);

@@ -46,7 +46,7 @@ impl Scene {
 
     async fn schedule(&self) -> Result<Done, CommandError> {
         let at = clock::now() + TimeDelta::days(1);
-        self.commands.schedule_campaign(&context(), self.campaign, at).await
+        self.commands.schedule_campaign(&context(), self.campaign, Some(at)).await
     }
 }
 

@@ -194,3 +194,47 @@ fn settings_are_shown_without_secrets() {
     assert_eq!((settings["smtp.host"].as_str(), settings["smtp.password"].as_str()), ("mx", "***"));
     assert!(!format!("{settings:?}").contains("hunter2"));
 }
+
+/// `config.default.toml` with its commented settings taken in, but for examples, which nobody has by default: names of hosts, files,
+/// and secrets.
+fn with_commented_settings() -> String {
+    let is_example = |setting: &str| ["example", "…", "/etc/"].iter().any(|word| setting.contains(word));
+    // Sections that stand for any number of them have no defaults.
+    let mut is_in_list = false;
+    let taken_in = DEFAULTS.lines().filter_map(|line| {
+        let commented = line.strip_prefix("# ").filter(|rest| is_setting(rest));
+        let setting = commented.unwrap_or(line);
+        if setting.starts_with('[') {
+            is_in_list = setting.starts_with("[[") || setting.starts_with("[api.oauth.");
+        }
+        (!is_in_list && (commented.is_none() || !is_example(setting))).then_some(setting)
+    });
+    taken_in.collect::<Vec<_>>().join("\n")
+}
+
+fn is_setting(text: &str) -> bool {
+    let begins =
+        text.starts_with('[') || text.starts_with(|c: char| c.is_ascii_lowercase()) && text.contains(" = ");
+    begins && Figment::from(Toml::string(text)).extract::<serde_json::Value>().is_ok()
+}
+
+#[test]
+fn each_commented_setting_shows_its_default() {
+    let shown = Figment::from(Toml::string(&with_commented_settings()));
+    let smtp: BTreeMap<String, serde_json::Value> = shown.extract_inner("smtp").unwrap();
+    let null: BTreeMap<String, serde_json::Value> = shown.extract_inner("null").unwrap();
+    assert_eq!((smtp.len(), null.len()), (8, 3), "{smtp:?} {null:?}");
+    let debug = |config: &dyn std::fmt::Debug| format!("{config:?}");
+    let of_smtp: SmtpConfig = shown.extract_inner("smtp").unwrap();
+    let of_null: NullConfig = shown.extract_inner("null").unwrap();
+    let of_outbox: OutboxConfig = shown.extract_inner("outbox").unwrap();
+    assert_eq!(debug(&of_smtp), debug(&SmtpConfig::default()));
+    assert_eq!(debug(&of_null), debug(&NullConfig::default()));
+    let built_in = OutboxConfig { dir: of_outbox.dir.clone(), ..OutboxConfig::default() };
+    assert_eq!(debug(&of_outbox), debug(&built_in));
+    // All others are in force as the file has them: taking comments off changes nothing.
+    let config = |toml: &str| Figment::from(Toml::string(toml)).extract::<Config>().unwrap();
+    let mut taken_in = config(&with_commented_settings());
+    (taken_in.smtp, taken_in.null) = (None, None);
+    assert_eq!(debug(&taken_in), debug(&config(DEFAULTS)));
+}

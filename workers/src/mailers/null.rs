@@ -1,6 +1,5 @@
 //! Takes every message and keeps none: for measuring everything but the provider.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +16,13 @@ pub struct NullConfig {
     pub latency_ms: u32,
     /// Calls that may run at once.
     pub concurrency: usize,
-    pub messages_per_second: Option<NonZeroU32>,
+    /// 0: no limit.
+    pub messages_per_second: u32,
 }
 
 impl Default for NullConfig {
     fn default() -> Self {
-        Self { latency_ms: 0, concurrency: 64, messages_per_second: None }
+        Self { latency_ms: 0, concurrency: 64, messages_per_second: 0 }
     }
 }
 

@@ -23,8 +23,9 @@ impl RateCap {
     pub const MAX_WAIT: Duration = Duration::from_secs(10);
 
     #[must_use]
-    pub fn new(messages_per_second: Option<NonZeroU32>) -> Self {
-        Self { bucket: messages_per_second.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))) }
+    pub fn new(messages_per_second: u32) -> Self {
+        let cap = NonZeroU32::new(messages_per_second);
+        Self { bucket: cap.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))) }
     }
 
     /// Takes up to `n` tokens, waiting at most [`Self::MAX_WAIT`] for the first; zero if that was too short or `n` is zero.
@@ -151,6 +152,6 @@ mod tests {
 
     #[tokio::test]
     async fn no_cap_gives_what_was_asked() {
-        assert_eq!(RateCap::new(None).take(500).await, 500);
+        assert_eq!(RateCap::new(0).take(500).await, 500);
     }
 }

@@ -208,7 +208,7 @@ fn connections_to(port: u16) -> usize {
 #[tokio::test]
 async fn the_rate_cap_holds_in_every_second() {
     let server = Ledger::start(&[]);
-    let config = SmtpConfig { messages_per_second: std::num::NonZeroU32::new(20), ..server.config() };
+    let config = SmtpConfig { messages_per_second: 20, ..server.config() };
     let smtp = Smtp::new(&config).unwrap();
     smtp.prepare(8).await.unwrap();
     let mut sent = 0;

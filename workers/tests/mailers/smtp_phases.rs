@@ -10,7 +10,7 @@ use workers::window::Window;
 
 use crate::support::{open_window, outgoing, plain_config};
 
-use Step::{Body, Close, Hang, Read, Say};
+use Step::{Body, Close, Hang, Late, Read, Say};
 
 /// What the server does next on a connection.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,13 @@ enum Step {
     Close,
     /// Says nothing until the client closes.
     Hang,
+    /// Longer than a short window.
+    Late,
 }
+
+/// Both ends of one machine, so that the window is open when a message begins, and over when a late answer comes.
+const SHORT_WINDOW: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_millis(2_500);
 
 const READY: &[Step] =
     &[Say("220 x"), Read("EHLO "), Say("250-x\r\n250 SIZE"), Read("EHLO "), Say("250-x\r\n250 SIZE")];
@@ -59,6 +65,7 @@ async fn follow(socket: TcpStream, steps: &[Step], lines: &mut Vec<String>) {
             }
             Body => while line(&mut stream).await != ".\r\n" {},
             Close => return,
+            Late => tokio::time::sleep(LATE).await,
             Hang => while !line(&mut stream).await.is_empty() {},
         }
     }
@@ -185,13 +192,45 @@ async fn a_refusal_leaves_a_connection_that_is_reset_and_used_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_uses_up_the_window_defers_and_starts_nothing() {
+async fn a_server_that_does_not_answer_defers_and_starts_nothing() {
     let (config, lines) = server(vec![[READY, MAIL, RCPT, &[Hang]].concat()]).await;
     let smtp = Smtp::new(&config).unwrap();
     smtp.prepare(1).await.unwrap();
     assert_eq!(send(&smtp, &Window::open(Duration::from_secs(1))).await, NOT_ACCEPTED);
     drop(smtp);
     assert!(!lines.await.unwrap().contains(&"DATA\r\n".to_owned()));
+}
+
+/// Our window, not their answer, ended it: nobody is deferred, and the session takes the next message.
+#[tokio::test]
+async fn a_window_that_passes_before_an_answer_starts_nothing_and_keeps_the_session() {
+    let ok: &[Step] = &[Say("250 ok")];
+    let reset: &[Step] = &[Read("RSET"), Say("250 ok")];
+    let refused: &[Step] = &[Say("550 unknown")];
+    let sent: &[&[Step]] = &[MAIL, RCPT, DATA, SENT, ok, &[Hang]];
+    let opening: &[&[Step]] = &[&[Late], READY];
+    let mail: &[&[Step]] = &[READY, MAIL, &[Late], ok, reset];
+    let rcpt: &[&[Step]] = &[READY, MAIL, RCPT, &[Late], ok, reset];
+    let rset: &[&[Step]] = &[READY, MAIL, RCPT, refused, &[Read("RSET"), Late], ok];
+    let cases = [("opening", opening), ("MAIL", mail), ("RCPT", rcpt), ("RSET", rset)];
+    let cases = cases.map(|(phase, steps)| async move {
+        let (config, lines) = server(vec![[steps, sent].concat().concat()]).await;
+        let smtp =
+            Smtp::new(&SmtpConfig { command_timeout_seconds: 30, connect_timeout_seconds: 30, ..config });
+        let smtp = smtp.unwrap();
+        if phase != "opening" {
+            smtp.prepare(1).await.unwrap();
+        }
+        if phase == "RSET" {
+            assert_eq!(send(&smtp, &open_window()).await, rejected(550));
+        }
+        let outcome = send(&smtp, &Window::open(SHORT_WINDOW)).await;
+        assert_eq!(outcome, Outcome::NotStarted, "{phase}");
+        assert_eq!(send(&smtp, &open_window()).await, ACCEPTED, "{phase}");
+        drop(smtp);
+        assert_eq!(lines.await.unwrap().iter().filter(|line| *line == "DATA\r\n").count(), 1, "{phase}");
+    });
+    futures::future::join_all(cases).await;
 }
 
 #[tokio::test]

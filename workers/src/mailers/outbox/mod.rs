@@ -12,7 +12,6 @@ mod store;
 
 use std::collections::HashSet;
 use std::io;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +44,13 @@ pub struct OutboxConfig {
     pub dir: PathBuf,
     /// Calls that may run at once, a thread each; at least 1. More help only where many fsyncs share a disk's flush.
     pub concurrency: usize,
-    pub messages_per_second: Option<NonZeroU32>,
+    /// 0: no limit.
+    pub messages_per_second: u32,
 }
 
 impl Default for OutboxConfig {
     fn default() -> Self {
-        Self { dir: "outbox".into(), concurrency: 16, messages_per_second: None }
+        Self { dir: "outbox".into(), concurrency: 16, messages_per_second: 0 }
     }
 }
 

@@ -1,7 +1,6 @@
 //! What an operator sets for the SMTP mailer.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,8 +31,9 @@ pub struct SmtpConfig {
     pub connections: usize,
     /// A connection is closed after so many messages; servers often have a limit of 100.
     pub messages_per_connection: u32,
-    pub messages_per_second: Option<NonZeroU32>,
-    /// For all that comes before the DATA line: connection, TLS, sign-in, MAIL and RCPT. The window shortens it.
+    /// 0: as many as the server takes.
+    pub messages_per_second: u32,
+    /// For all that comes before the first MAIL: connection, TLS, EHLO and sign-in.
     pub connect_timeout_seconds: u32,
     /// For the answer to one command.
     pub command_timeout_seconds: u32,
@@ -55,7 +55,7 @@ impl Default for SmtpConfig {
             ehlo_name: None,
             connections: 8,
             messages_per_connection: 100,
-            messages_per_second: None,
+            messages_per_second: 0,
             connect_timeout_seconds: 10,
             command_timeout_seconds: 10,
             message_timeout_seconds: 120,

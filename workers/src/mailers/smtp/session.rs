@@ -11,7 +11,7 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Noop, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::super::{Outcome, UnknownClass};
 use super::gate::{Gate, Passage};
@@ -24,11 +24,11 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(5);
 /// How long a farewell may take.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The time that a hand-over has.
+/// The time that a server has. A window that passes meanwhile cuts no answer short: the session stays in step, and takes the
+/// next message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// By when the DATA line must be written.
-    pub start_by: Instant,
+    pub connect: Duration,
     pub command: Duration,
     pub message: Duration,
 }
@@ -74,8 +74,7 @@ impl Session {
 
     /// Whether the server still answers; asked only after a pause.
     pub(super) async fn is_alive(&mut self, limit: Duration) -> bool {
-        self.used_at.elapsed() < TRUSTED_IDLE
-            || self.exchange(Noop, Instant::now() + limit).await.is_ok_and(is_completion)
+        self.used_at.elapsed() < TRUSTED_IDLE || self.exchange(Noop, limit).await.is_ok_and(is_completion)
     }
 
     /// Says goodbye, so that the server does not log a lost connection.
@@ -94,7 +93,7 @@ impl Session {
         if !self.can_carry(letter) {
             return Ok(Outcome::Rejected { code: None });
         }
-        if let Some(outcome) = self.address(letter, limits).await? {
+        if let Some(outcome) = self.address(letter, window, limits.command).await? {
             return Ok(outcome);
         }
         Ok(match self.start(window, limits.command).await {
@@ -111,23 +110,37 @@ impl Session {
             && (!letter.utf8_addresses || offers(Extension::SmtpUtfEight))
     }
 
-    /// RSET where needed, MAIL and RCPT. An outcome means that it ends here.
-    async fn address(&mut self, letter: &Letter<'_>, limits: &Limits) -> Result<Option<Outcome>, Stale> {
-        let by = |limits: &Limits| limits.start_by.min(Instant::now() + limits.command);
+    /// RSET where needed, MAIL and RCPT, none of them once the window has passed: what we had no time for is no deferral of
+    /// the reader. An outcome means that it ends here.
+    async fn address(
+        &mut self,
+        letter: &Letter<'_>,
+        window: &Window,
+        limit: Duration,
+    ) -> Result<Option<Outcome>, Stale> {
+        if window.check().is_err() {
+            return Ok(Some(Outcome::NotStarted));
+        }
         if self.begun {
-            match self.completed(Rset, by(limits)).await {
+            match self.completed(Rset, limit).await {
                 Ok(()) => self.begun = false,
                 Err(_) if self.was_idle => return Err(Stale),
                 Err(failure) => return Ok(Some(refusal_of_sender(failure))),
             }
+            if window.check().is_err() {
+                return Ok(Some(Outcome::NotStarted));
+            }
         }
         self.messages += 1;
-        match self.completed(Mail::new(letter.from.clone(), self.parameters(letter)), by(limits)).await {
+        match self.completed(Mail::new(letter.from.clone(), self.parameters(letter)), limit).await {
             Ok(()) => self.begun = true,
             Err(Failure::Lost | Failure::Code(421)) if self.was_idle => return Err(Stale),
             Err(failure) => return Ok(Some(refusal_of_sender(failure))),
         }
-        let rcpt = self.completed(Rcpt::new(letter.to.clone(), vec![]), by(limits)).await;
+        if window.check().is_err() {
+            return Ok(Some(Outcome::NotStarted));
+        }
+        let rcpt = self.completed(Rcpt::new(letter.to.clone(), vec![]), limit).await;
         Ok(rcpt.err().map(refusal_of_reader))
     }
 
@@ -151,7 +164,7 @@ impl Session {
             return Err(Outcome::NotStarted);
         }
         self.gate.arm(window);
-        let answer = self.exchange(Data, Instant::now() + limit).await;
+        let answer = self.exchange(Data, limit).await;
         match (self.gate.disarm(), answer) {
             (Passage::Written { late }, Ok(354)) => Ok(late),
             (Passage::Written { .. }, Err(Failure::Code(code))) => {
@@ -186,8 +199,8 @@ impl Session {
         }
     }
 
-    async fn completed(&mut self, command: impl Display, by: Instant) -> Result<(), Failure> {
-        let code = self.exchange(command, by).await?;
+    async fn completed(&mut self, command: impl Display, limit: Duration) -> Result<(), Failure> {
+        let code = self.exchange(command, limit).await?;
         if is_completion(code) {
             return Ok(());
         }
@@ -195,8 +208,8 @@ impl Session {
         Err(Failure::Lost)
     }
 
-    async fn exchange(&mut self, command: impl Display, by: Instant) -> Result<u16, Failure> {
-        let answer = timeout_at(by, self.connection.command(command)).await;
+    async fn exchange(&mut self, command: impl Display, limit: Duration) -> Result<u16, Failure> {
+        let answer = timeout(limit, self.connection.command(command)).await;
         self.judge(answer.ok())
     }
 
