@@ -12,5 +12,6 @@ mod opt_outs_by_group;
 mod picky;
 mod rebuild;
 mod recipients;
+mod repair;
 mod wait;
 mod world;
