@@ -21,6 +21,7 @@ mod frozen_worker;
 mod fuzz;
 mod gateway;
 mod kafka;
+mod log_repair;
 mod logs;
 mod mailer_down;
 mod many_processes;
