@@ -87,8 +87,9 @@ async fn whoever_settles_or_gives_back_has_not_died(pool: PgPool) {
     let campaign = world.frozen_campaign(OnUnknown::Hold).await;
     let dispatch = ids::dispatch_id(campaign, 0);
     let mailer = Scripted::answering(|_| Outcome::Deferred { code: Some(451) });
-    let sender = world.sender(mailer.clone()).await;
     for is_down in [true, false] {
+        // One that knows of no mailer that was down, and lets no campaign rest.
+        let sender = world.sender(mailer.clone()).await;
         mailer.down.store(is_down, std::sync::atomic::Ordering::Relaxed);
         for _ in 1..DEATHS_MAX {
             a_worker_dies(&world).await;
