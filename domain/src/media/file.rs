@@ -154,9 +154,10 @@ mod tests {
             assert_eq!(ContentType::parse(known.as_str()), Some(known));
             assert_eq!(serde_json::to_value(known).unwrap(), known.as_str());
         }
-        for refused in
-            ["image/svg+xml", "text/html", "application/xhtml+xml", "IMAGE/PNG", "image/png;x=y", ""]
-        {
+        for (written, known) in [("IMAGE/PNG", ContentType::Png), ("image/jpg", ContentType::Jpeg)] {
+            assert_eq!(ContentType::parse(written), Some(known));
+        }
+        for refused in ["image/svg+xml", "text/html", "application/xhtml+xml", "image/png;x=y", ""] {
             assert_eq!(ContentType::parse(refused), None, "{refused}");
         }
     }
