@@ -34,7 +34,7 @@ impl Settings {
         Self::default()
             .set("log.filter", "info")
             .set("api.drain_seconds", 0)
-            .set("send.test_recipients", r#"["example.com", "canary-domain.example"]"#)
+            .set("send.test_recipients", r#"["example.com", "canary-domain.example", "canary-erasure.example"]"#)
     }
 
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
