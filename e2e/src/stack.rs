@@ -31,10 +31,10 @@ pub struct Settings(BTreeMap<String, String>);
 impl Settings {
     pub fn new() -> Self {
         // No load balancer has to notice anything.
-        Self::default()
-            .set("log.filter", "info")
-            .set("api.drain_seconds", 0)
-            .set("send.test_recipients", r#"["example.com", "canary-domain.example", "canary-erasure.example"]"#)
+        Self::default().set("log.filter", "info").set("api.drain_seconds", 0).set(
+            "send.test_recipients",
+            r#"["example.com", "canary-domain.example", "canary-erasure.example"]"#,
+        )
     }
 
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {

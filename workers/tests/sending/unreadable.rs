@@ -53,6 +53,8 @@ async fn one_damaged_person_withholds_nobody_else_s_mail(pool: PgPool) {
     assert_eq!(mailer.copies(), readers[5..].iter().map(|id| (*id, 1)).collect());
     let dispatch = ids::dispatch_id(campaign, 0);
     let planned = load::<Dispatch>(&pool, dispatch).await.unwrap().aggregate.recipients;
+    // The log has it once the sequencer came to it.
+    world.until(async || !rejected(&pool, dispatch).await.is_empty()).await;
     let mut rejected = rejected(&pool, dispatch).await;
     rejected.sort();
     let mut expected: Vec<(Uuid, String)> =
