@@ -93,8 +93,7 @@ impl SubscriptionInput {
 /// plain form of any website, which is answered by a page, or by a redirect to the setting `api.subscription_url`.
 #[utoipa::path(post, path = "/subscriptions", tag = "subscriptions",
     request_body(content((SubscriptionInput = "application/json"), (SubscriptionForm = "application/x-www-form-urlencoded"))),
-    responses((status = 202, description = "A mail that asks its owner is on its way to the address: of a form, a page that says so.",
-            content((String = "text/html"))),
+    responses((status = 202, description = "A mail that asks its owner is on its way to the address: of a form, a page that says so."),
         (status = 303, description = "Of a form: to the page that is configured."),
         (status = 422, description = "Some fields cannot be taken: of a form, a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json"))),
