@@ -448,7 +448,12 @@ fn flatten(settings: &mut BTreeMap<String, String>, name: String, value: &serde_
         }
         value => {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let shown = if is_secret(&name) { secrets::mask(&name, &text) } else { text };
+            let shown = match value.as_array() {
+                // Addresses of people.
+                Some(entries) if name == "send.test_recipients" => format!("{} entries", entries.len()),
+                _ if is_secret(&name) => secrets::mask(&name, &text),
+                _ => text,
+            };
             settings.insert(name, shown);
         }
     }

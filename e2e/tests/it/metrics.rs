@@ -24,6 +24,8 @@ const LABELS: &[&str] = &[
     "state",
     "projection",
     "service",
+    "work",
+    "reason",
     "le",
 ];
 const SERIES_MAX: usize = 2_000;

@@ -131,7 +131,8 @@ impl Sampler {
     async fn relay(&self) -> Result<(), StoreError> {
         let lag: Option<(i64, Option<f64>)> = sqlx::query_as(
             "SELECT h.position - r.position, extract(epoch FROM clock_timestamp() - l.sequenced_at)::float8
-             FROM log_head h CROSS JOIN log_epoch JOIN relay r USING (epoch) LEFT JOIN log l ON l.position = r.position + 1",
+             FROM log_head h CROSS JOIN log_epoch e JOIN relay r ON r.epoch = e.epoch
+             LEFT JOIN log l ON l.position = r.position + 1",
         )
         .fetch_optional(&self.database)
         .await?;
