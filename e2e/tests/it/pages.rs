@@ -152,7 +152,8 @@ async fn links_that_do_not_work(stack: &Stack, gallery: &mut Gallery<'_>) {
     let (head, _) = reader.link.rsplit_once('.').unwrap();
     gallery.open("tampered-link", &format!("{head}.AAAA")).await;
     // A page of another site that would like somebody to leave.
-    let form = format!("<form method=post action='{}'><button>Win a prize</button></form>", reader.link);
+    let prize = "<button name=prize value=1>Win a prize</button>";
+    let form = format!("<form method=post action='{}'>{prize}</form>", reader.link);
     gallery.browser.client.goto(&format!("data:text/html,{form}")).await.unwrap();
     gallery.press("foreign-form", "Win a prize", gallery.words.foreign).await;
     stack.take_database_away().await;
