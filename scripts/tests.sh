@@ -172,7 +172,7 @@ only_tests() {
   await_test_kafka
   warn_without_kafka
   (($#)) || set -- --tests # there are none in the documentation: without this, pages of nothing come last
-  cargo test --workspace --locked "$@" | tee "$DATA/log/test.log" || status=$?
+  cargo test --workspace --locked --no-fail-fast "$@" | tee "$DATA/log/test.log" || status=$?
   warn_without_kafka
   all_results
   return "$status"

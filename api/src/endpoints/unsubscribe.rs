@@ -112,11 +112,15 @@ pub(super) async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiEr
 async fn by_form(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
     let (parts, bytes) = whole(app, request, FORM_MAX_BYTES).await?;
     let fields = fields(&parts, bytes).await?;
-    // Some mail programs send nothing at all: the token is in the address. Our own page's button may be as silent, and a
-    // program that shows its token in a header has to say what it wants.
-    let says_nothing = fields.is_empty()
-        && !parts.headers.contains_key(header::AUTHORIZATION)
-        && !preference_page::is_from_our_page(app, &parts.headers);
+    // A program that shows its token in a header has to say what it wants.
+    if parts.headers.contains_key(header::AUTHORIZATION) && !parts.headers.contains_key(header::CONTENT_TYPE)
+    {
+        return Err(ApiError::UnsupportedMediaType("send application/json or a form"));
+    }
+    // Some mail programs send nothing at all: the token is in the address. Our own page's button may be as silent.
+    let is_our_button = preference_page::is_from_our_page(app, &parts.headers);
+    let says_nothing =
+        fields.is_empty() && !parts.headers.contains_key(header::AUTHORIZATION) && !is_our_button;
     if !is_one_click(&fields) && !says_nothing {
         return Ok(preference_page::pressed(app, reader, &parts, &fields).await);
     }
