@@ -5,6 +5,7 @@
 use crate::StoreError;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor, PgPool};
+use uuid::Uuid;
 
 /// By `postledger sending pause`.
 pub const OPERATOR: &str = "operator";
@@ -65,17 +66,29 @@ pub async fn stopped_by(db: impl PgExecutor<'_>) -> Result<Option<Stop>, StoreEr
     Ok(reason.map(|reason| Stop { reason, since }))
 }
 
-/// Nothing is authorized from here on. A reason that stands already stays, unless the log went back: no operator has looked at
-/// that yet. Waits for authorizations under way, and not for the calls that they allow.
-pub async fn pause(pool: &PgPool, reason: &str) -> Result<(), StoreError> {
+/// Nothing is authorized from here on, as an operator wants it. A reason that stands already stays. Waits for authorizations
+/// under way, and not for the calls that they allow.
+pub async fn pause(pool: &PgPool) -> Result<(), StoreError> {
+    let mut tx = pool.begin().await?;
+    lock(&mut tx).await?;
+    sqlx::query("UPDATE sending SET paused_at = clock_timestamp(), reason = $1 WHERE reason IS NULL")
+        .bind(OPERATOR)
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx.commit().await?)
+}
+
+/// As `pause`, because the log lacked events that were seen of it while its epoch was `epoch`. Takes the place of any other
+/// reason: no operator has looked at that yet. One who has since, and made the log another history, is not contradicted.
+pub async fn log_went_back(pool: &PgPool, epoch: Uuid) -> Result<(), StoreError> {
     let mut tx = pool.begin().await?;
     lock(&mut tx).await?;
     sqlx::query(
         "UPDATE sending SET paused_at = clock_timestamp(), reason = $1
-         WHERE reason IS NULL OR ($1 = $2 AND reason <> $1)",
+         WHERE reason IS DISTINCT FROM $1 AND (SELECT epoch FROM log_epoch) = $2",
     )
-    .bind(reason)
     .bind(LOG_WENT_BACK)
+    .bind(epoch)
     .execute(&mut *tx)
     .await?;
     Ok(tx.commit().await?)

@@ -45,6 +45,11 @@ impl Lease {
         Ok(self.session.ping().await?)
     }
 
+    /// Under which it was taken.
+    pub fn epoch(&self) -> Uuid {
+        self.epoch
+    }
+
     /// The last acknowledged position that was stored.
     pub fn stored(&self) -> i64 {
         self.stored

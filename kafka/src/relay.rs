@@ -5,7 +5,7 @@ mod publisher;
 use crate::ends::{Ahead, EndsError, ahead_of_the_log};
 use crate::lease::Lease;
 use crate::topics::Topics;
-use eventstore::sending::{self, LOG_WENT_BACK};
+use eventstore::sending;
 use eventstore::{Head, StoreError};
 use projections::{Backoff, watch_head};
 use publisher::Publisher;
@@ -143,7 +143,7 @@ impl Session<'_> {
             return Err(RelayError::Moved(moved));
         }
         let Some(ahead) = ahead_of_the_log(self.pool, self.topics).await? else { return Ok(()) };
-        sending::pause(self.pool, LOG_WENT_BACK).await?;
+        sending::log_went_back(self.pool, lease.epoch()).await?;
         Err(RelayError::TopicsAhead(ahead))
     }
 
@@ -169,7 +169,7 @@ impl Session<'_> {
                 break;
             }
             if head.position < lease.stored() {
-                sending::pause(self.pool, LOG_WENT_BACK).await?;
+                sending::log_went_back(self.pool, lease.epoch()).await?;
                 return Err(RelayError::LogWentBack { head: head.position, after: lease.stored() });
             }
             publisher.check()?;

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::serve::{pool, require_schema};
 use anyhow::bail;
 use clap::Subcommand;
-use eventstore::sending::{self, OPERATOR, Resumed};
+use eventstore::sending::{self, Resumed};
 
 const CONNECTIONS: u32 = 2;
 
@@ -24,7 +24,7 @@ pub async fn run(config: Config, command: Sending) -> anyhow::Result<()> {
     match command {
         Sending::Status => {}
         Sending::Pause => {
-            sending::pause(&pool, OPERATOR).await?;
+            sending::pause(&pool).await?;
             println!("nothing is authorized any more; calls that were authorized before end by themselves");
             return Ok(());
         }

@@ -3,8 +3,8 @@
 
 use eventstore::memory::{Durable, MemoryError};
 use eventstore::restore::{self, Seen};
-use eventstore::sending::{self, LOG_WENT_BACK, Stop};
-use eventstore::{Store, StoreError};
+use eventstore::sending::{self, Stop};
+use eventstore::{Store, StoreError, feed};
 use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -46,11 +46,13 @@ impl Remembering {
     /// Compares, then remembers: on one connection, so that no other database comes in between. Answers why nothing is sent.
     pub async fn step(&mut self) -> Result<Option<Stop>, MemoryError> {
         let mut tx = self.store.pool.begin().await.map_err(StoreError::from)?;
+        // Before the comparison: an operator may make the log another history meanwhile.
+        let epoch = feed::head(&mut *tx).await?.epoch;
         if let Some(seen) = self.store.memory.seen()
             && !restore::follows(&mut *tx, &seen).await?
         {
             tx.rollback().await.map_err(StoreError::from)?;
-            sending::pause(&self.store.pool, LOG_WENT_BACK).await?;
+            sending::log_went_back(&self.store.pool, epoch).await?;
             return Ok(sending::stopped_by(&self.store.pool).await?);
         }
         let last = restore::last(&mut *tx).await?;

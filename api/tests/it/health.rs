@@ -49,7 +49,7 @@ async fn that_sending_is_off_is_told_with_its_remedy_and_decides_nothing(pool: P
         ready["sending_stopped"].clone()
     };
     assert!(stopped().await.is_null());
-    sending::pause(&pool, sending::OPERATOR).await.unwrap();
+    sending::pause(&pool).await.unwrap();
     let stop = stopped().await;
     assert_eq!(stop["reason"], "operator");
     assert!(

@@ -5,10 +5,11 @@
 use crate::{CommandError, Commands};
 use domain::CampaignId;
 use eventstore::campaign_lock;
-use eventstore::sending::{self, LOG_WENT_BACK};
+use eventstore::sending;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::ops::{Deref, DerefMut};
+use uuid::Uuid;
 
 /// A transaction in which sending is on, and the campaign sends, until its end.
 pub(super) struct MaySend(Transaction<'static, Postgres>);
@@ -28,9 +29,10 @@ impl Commands {
         .bind(campaign.map(campaign_lock))
         .execute(&mut *tx)
         .await?;
-        let (may_send, log_follows): (bool, bool) = sqlx::query_as(
+        let (may_send, log_follows, epoch): (bool, bool, Uuid) = sqlx::query_as(
             "SELECT sending_stopped_by() IS NULL AND ($1 IS NULL
-                 OR EXISTS (SELECT FROM campaign_gates WHERE campaign_id = $1 AND status = 'sending')), log_follows($2)",
+                 OR EXISTS (SELECT FROM campaign_gates WHERE campaign_id = $1 AND status = 'sending')), log_follows($2),
+                 (SELECT epoch FROM log_epoch)",
         )
         .bind(campaign)
         .bind(self.store.memory.seen().map(Json))
@@ -38,7 +40,7 @@ impl Commands {
         .await?;
         if !log_follows {
             tx.rollback().await?;
-            sending::pause(&self.store.pool, LOG_WENT_BACK).await?;
+            sending::log_went_back(&self.store.pool, epoch).await?;
             return Ok(None);
         }
         Ok(may_send.then_some(MaySend(tx)))

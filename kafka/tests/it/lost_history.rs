@@ -88,7 +88,7 @@ async fn the_relay_publishes_nothing_behind_what_the_log_lost(pool: PgPool) {
     (ahead.0.position, ahead.0.sequence, ahead.1) = (5, 5, 4);
     brokers.publish(&pool, &[ahead]).await;
     for overtaken in [false, true] {
-        sending::pause(&pool, sending::OPERATOR).await.unwrap();
+        sending::pause(&pool).await.unwrap();
         sending::resume(&pool).await.unwrap();
         if overtaken {
             append(&pool, &group(Uuid::from_u128(2), &["x", "y"])).await;

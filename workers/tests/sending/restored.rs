@@ -13,6 +13,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 use workers::memory::Remembering;
 
+const ROUNDS: usize = 50;
+
 async fn reason(pool: &PgPool) -> Option<String> {
     sending::stopped_by(pool).await.unwrap().map(|stop| stop.reason)
 }
@@ -95,6 +97,29 @@ async fn a_log_without_what_was_seen_of_it_sends_nothing(pool: PgPool) {
     assert_eq!(mailer.taken().len(), 3);
 }
 
+/// One that saw the lost history may say so late: an operator has looked at it by then.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_was_seen_before_a_restore_was_marked_contradicts_no_operator(pool: PgPool) {
+    let world = World::new(&pool).await;
+    world.readers(3).await;
+    world.frozen_campaign(OnUnknown::Hold).await;
+    let sender = world.sender(Scripted::accepting()).await;
+    let folder = Folder::new();
+    let mut memory = Remembering::begin(world.commands.store.clone(), &folder.0);
+    let lost = restore::last(&pool).await.unwrap().unwrap();
+    for round in 0..ROUNDS {
+        let epoch = feed::head(&pool).await.unwrap().epoch;
+        remember(&world, Seen { epoch, sequence: lost.sequence + 1_000, ..lost.clone() }).await;
+        let (seen, sent, marked) =
+            tokio::join!(memory.step(), sender.step(&world.stop), restore::mark_as_restored(&pool, true));
+        assert!(seen.is_ok() && sent.is_ok() && marked.is_ok());
+        assert_eq!(reason(&pool).await.as_deref(), Some(RESTORED), "round {round}");
+        sending::log_went_back(&pool, epoch).await.unwrap();
+        assert_eq!(reason(&pool).await.as_deref(), Some(RESTORED), "round {round}");
+    }
+    assert_eq!(sending::resume(&pool).await.unwrap(), Resumed::Now);
+}
+
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn another_cluster_or_timeline_sends_nothing_until_it_is_confirmed(pool: PgPool) {
     let world = World::new(&pool).await;
@@ -109,7 +134,7 @@ async fn another_cluster_or_timeline_sends_nothing_until_it_is_confirmed(pool: P
         nothing_goes(&world, &mailer).await;
         assert_eq!(reason(&pool).await.as_deref(), Some(expected));
         // What was said of the log as it was is not said of this one.
-        sending::pause(&pool, sending::OPERATOR).await.unwrap();
+        sending::pause(&pool).await.unwrap();
         assert_eq!(reason(&pool).await.as_deref(), Some(expected));
         assert!(matches!(sending::resume(&pool).await.unwrap(), Resumed::Refused(_)));
         assert!(restore::confirm_failover(&pool).await.unwrap());

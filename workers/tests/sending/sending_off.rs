@@ -43,9 +43,8 @@ async fn nothing_is_handed_over_until_sending_is_resumed(pool: PgPool) {
     let world = World::new(&pool).await;
     let readers = world.readers(12).await;
     let campaign = world.frozen_campaign(OnUnknown::Hold).await;
-    sending::pause(&pool, OPERATOR).await.unwrap();
-    sending::pause(&pool, "another").await.unwrap();
-    assert_eq!(sending::stopped_by(&pool).await.unwrap().unwrap().reason, OPERATOR, "the first reason stays");
+    sending::pause(&pool).await.unwrap();
+    assert_eq!(sending::stopped_by(&pool).await.unwrap().unwrap().reason, OPERATOR);
     ask_for_one_of_each_kind(&world, readers[0]).await;
     let mailer = Scripted::accepting();
     let sender = world.sender(mailer.clone()).await;
@@ -74,7 +73,7 @@ async fn what_was_claimed_before_is_not_authorized_after(pool: PgPool) {
     let (sender, stop) = (world.sender(mailer.clone()).await, world.stop.clone());
     let step = tokio::spawn(async move { sender.step(&stop).await.unwrap() });
     world.until(async || !mailer.taken().is_empty()).await;
-    sending::pause(&pool, OPERATOR).await.unwrap();
+    sending::pause(&pool).await.unwrap();
     drop(open);
     step.await.unwrap();
     assert_eq!(world.states(campaign).await, states([("accepted", 5), ("pending", 5)]), "a chunk is 5");
@@ -93,7 +92,7 @@ async fn a_pause_that_waits_keeps_no_opt_out_waiting(pool: PgPool) {
         .unwrap();
     let pausing = tokio::spawn({
         let pool = pool.clone();
-        async move { sending::pause(&pool, OPERATOR).await }
+        async move { sending::pause(&pool).await }
     });
     let waiting = async |count: i64| {
         let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
