@@ -177,3 +177,19 @@ async fn one_click_needs_neither_a_type_nor_a_body(pool: PgPool) {
         assert_eq!(channels(&app, reader).await.len(), 1, "{content_type:?} {body:?}");
     }
 }
+
+/// A program's token is in a header: it says what it wants, or opts nobody out.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_token_in_a_header_is_no_click(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let reader = app.subscriber("reader@example.com", &[]).await;
+    let token = app.token(reader, None);
+    let events = app.events().await;
+    let call = || app.post("/emails/unsubscribe").bearer(&token);
+    let said = call().send().await.problem(415);
+    assert!(said["detail"].as_str().unwrap().contains("application/json"), "{said}");
+    call().body("application/x-www-form-urlencoded", "").send().await.ok(403);
+    assert_eq!(app.events().await, events);
+    call().json(json!({ "global": true })).send().await.ok(204);
+    assert_eq!(channels(&app, reader).await.len(), 1);
+}
