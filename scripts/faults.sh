@@ -46,12 +46,14 @@ run_faults() {
 
 # Part of ./run test: who changes what a patch is about is told at once, and not when somebody plants it next.
 faults_apply() {
-  local patch
+  local patch test
   command -v git >/dev/null || { say "git is missing: whether the faults still apply is not known"; return; }
   for patch in "$FAULTS"/*.patch; do
     GIT_CEILING_DIRECTORIES=${ROOT%/*} git apply --check "$patch" || die "$patch does not apply any more: make it anew"
+    test=$(sed -n 's/^Test: //p' "$patch")
+    grep -rqw --include='*.rs' "fn ${test##*::}" ./*/tests || die "$patch names a test that is not there: '$test'"
   done
-  say "the faults of e2e/faults apply"
+  say "the faults of e2e/faults apply, and their tests are there"
 }
 
 # Every file gets a new time, so that nothing built from a patched one is taken for fresh. What was built of other
@@ -74,12 +76,13 @@ find_fault() {
   words=$(sed -n 's/^Expect: //p' "$patch")
   [[ -n $test && -n $words ]] || die "$patch names no test, or no words to expect"
   apply "$patch" || die "$patch does not apply any more: make it anew"
-  { in_copy build --workspace && in_copy test --workspace --test it --no-run; } >"$log.build" 2>&1 ||
+  { in_copy build --workspace && in_copy test --workspace --test '*' --no-run; } >"$log.build" 2>&1 ||
     die_with "$log.build" "with the fault '$1' it does not build: see $log.build"
   for ((run = 1; run <= runs; run++)); do
     rm -rf .data/faults/tmp
     mkdir .data/faults/tmp
-    if in_copy test --workspace --test it -- --exact "$test" --nocapture >"$log.$run" 2>&1; then
+    if in_copy test --workspace --test '*' -- --exact "$test" --nocapture >"$log.$run" 2>&1; then
+      grep -q '^test result: ok. 1 passed' "$log.$run" || die "no test is called '$test', see $log.$run"
       say "Run $run of $runs: $test passed, see $log.$run"
     elif grep -qF -- "$words" "$log.$run"; then
       found=$((found + 1))
