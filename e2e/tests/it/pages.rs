@@ -193,16 +193,28 @@ async fn passwords(stack: &Stack, gallery: &mut Gallery<'_>) {
 }
 
 async fn subscriptions(stack: &Stack, gallery: &mut Gallery<'_>) {
-    let (public, language) = (Client::public(&stack.url()), gallery.words.language);
+    let words = gallery.words;
     let mut groups = Vec::new();
     for name in ["Tea & Biscuits", "Donaudampfschifffahrtsgesellschaftskapitänsnachrichten"] {
         groups.push(stack.client().group(name).await);
     }
-    let email = format!("carla.{language}@example.com");
-    let body = json!({ "email": email, "groups": groups });
-    public.send(public.request(Method::POST, "/subscriptions").json(&body)).await.unwrap().expect(202);
+    let email = format!("carla.{}@example.com", words.language);
+    let fields: String = groups.iter().map(|group| format!("<input name=groups value={group}>")).collect();
+    for (name, email, says) in
+        [("form-refused", "nobody", words.not_asked), ("form-taken", &email, words.asked)]
+    {
+        let field = format!("<input name=email value={email}>");
+        let form = format!("<form method=post action='{}/subscriptions'>{field}{fields}", stack.url());
+        gallery
+            .browser
+            .client
+            .goto(&format!("data:text/html,{form}<button>Join</button></form>"))
+            .await
+            .unwrap();
+        gallery.press(name, "Join", says).await;
+    }
     gallery.open("subscription", &link_to(stack, &email).await).await;
-    gallery.press("subscription-confirmed", gallery.words.subscribe, gallery.words.subscribed).await;
+    gallery.press("subscription-confirmed", words.subscribe, words.subscribed).await;
     gallery.open("subscription-over", &format!("{}/subscriptions/confirm?token=plc_x", stack.url())).await;
 }
 
