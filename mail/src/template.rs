@@ -167,6 +167,7 @@ pub struct Compiled {
     derived_text: bool,
     html_footer: Footer,
     text_footer: Footer,
+    notes: Vec<Warning>,
     /// Why nothing can be rendered: a saved version that is not allowed any more.
     refused: Option<TemplateError>,
 }
@@ -217,6 +218,7 @@ impl Compiled {
             derived_text: false,
             html_footer: Footer::Never,
             text_footer: Footer::Never,
+            notes: Vec::new(),
             refused: Some(errors.into_iter().next().unwrap_or_else(|| not_compiled(source))),
         })
     }
@@ -224,6 +226,11 @@ impl Compiled {
     /// Why no reader gets a mail of it.
     pub fn refused(&self) -> Option<&TemplateError> {
         self.refused.as_ref()
+    }
+
+    /// What its writer asks for and does not get, or seldom means.
+    pub fn noted(&self) -> &[Warning] {
+        &self.notes
     }
 
     /// Fills in one reader's fields.

@@ -47,7 +47,8 @@ pub(super) struct Preview {
 #[derive(Serialize, ToSchema)]
 pub(super) struct WarningView {
     /// `clipped`: Gmail cuts the mail off; `image_without_alt`; `foreign_image`: loaded from somebody else's host;
-    /// `foreign_merge_tag`: a field in another tool's spelling; `two_previews`: `mj-preview` beside the preheader.
+    /// `foreign_merge_tag`: a field in another tool's spelling; `two_previews`: `mj-preview` beside the preheader;
+    /// `not_inlined`: a selector of `mj-style inline` or `mj-html-attributes` that reaches no element.
     #[schema(example = "image_without_alt")]
     code: &'static str,
     #[schema(example = "html, line 3")]
@@ -82,8 +83,9 @@ pub(super) async fn preview(
     };
     reader.take(attributes::check(&attributes.unwrap_or_default())?);
     let compiled = compile(&app, &content).await?;
+    let noted = compiled.noted().to_vec();
     let rendered = render(&app, compiled, reader, content.name.clone()).await?;
-    let warnings = warnings(&app, &content, &rendered);
+    let warnings = warnings(&app, &content, noted, &rendered);
     let Rendered { subject, html, text } = rendered;
     Ok(Json(Preview { subject, html, text, warnings }))
 }
@@ -91,15 +93,21 @@ pub(super) async fn preview(
 /// Refuses a template that has a fault; else says what is seldom meant so.
 pub(super) async fn check(app: &App, content: &Content) -> Result<Vec<WarningView>, ApiError> {
     let compiled = compile(app, content).await?;
+    let noted = compiled.noted().to_vec();
     let rendered = render(app, compiled, Reader::sample(), content.name.clone()).await?;
-    Ok(warnings(app, content, &rendered))
+    Ok(warnings(app, content, noted, &rendered))
 }
 
-fn warnings(app: &App, content: &Content, rendered: &Rendered) -> Vec<WarningView> {
+fn warnings(
+    app: &App,
+    content: &Content,
+    noted: Vec<mail::Warning>,
+    rendered: &Rendered,
+) -> Vec<WarningView> {
     let media = app.media.as_ref().and_then(|files| host(&files.url("")));
     let own: Vec<String> = media.into_iter().chain(host(&app.config.public_url.join(""))).collect();
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    let found = mail::warnings(&source(content), &rendered.html, &own);
+    let found = mail::warnings(&source(content), noted, &rendered.html, &own);
     found.into_iter().map(WarningView::from).collect()
 }
 

@@ -2,12 +2,13 @@
 
 use super::footer::Footer;
 use super::marks::Marked;
+use super::mjml::{self, Html};
 use super::types::{self, Check};
 use super::{
     Body, Compiled, Fault, MAX_BODY_BYTES, MAX_FAULTS, MAX_LINE_BYTES, MediaUrls, TemplateError,
-    TemplateSource,
+    TemplateSource, Warning,
 };
-use super::{engine, escaping, fields, footer, lint, markup, media, mjml, plain, way_out};
+use super::{engine, escaping, fields, footer, lint, markup, media, plain, warnings, way_out};
 use minijinja::Environment;
 use std::collections::BTreeSet;
 
@@ -28,6 +29,7 @@ pub(super) struct Compiler<'a> {
     html_footer: Footer,
     text_footer: Footer,
     errors: Vec<TemplateError>,
+    notes: Vec<Warning>,
 }
 
 impl<'a> Compiler<'a> {
@@ -36,7 +38,7 @@ impl<'a> Compiler<'a> {
         let mut env = engine::environment();
         media::add_to(&mut env, media);
         let (html_footer, text_footer) = (Footer::Always, Footer::Always);
-        Self { env, known, media, used, html_footer, text_footer, errors: Vec::new() }
+        Self { env, known, media, used, html_footer, text_footer, errors: Vec::new(), notes: Vec::new() }
     }
 
     pub fn compile(mut self, source: &TemplateSource) -> Result<Compiled, Vec<TemplateError>> {
@@ -60,6 +62,7 @@ impl<'a> Compiler<'a> {
                 derived_text: text.is_none(),
                 html_footer: self.html_footer,
                 text_footer: self.text_footer,
+                notes: self.notes,
                 refused: None,
             };
             return Ok(compiled);
@@ -70,6 +73,16 @@ impl<'a> Compiler<'a> {
     fn fail(&mut self, field: &'static str, mut faults: Vec<Fault>) {
         faults.dedup();
         self.errors.extend(faults.into_iter().take(MAX_FAULTS).map(|fault| fault.of(field)));
+    }
+
+    /// What is told beside a template that can be saved.
+    fn note(&mut self, code: &'static str, field: &'static str, notes: Vec<Fault>) {
+        let warnings = notes.into_iter().map(|Fault { line, reason }| Warning {
+            code,
+            place: line.map_or(field.to_owned(), |line| warnings::at(field, line)),
+            text: reason,
+        });
+        self.notes.extend(warnings);
     }
 
     fn line(&mut self, field: &'static str, source: &str) {
@@ -98,11 +111,14 @@ impl<'a> Compiler<'a> {
         };
         let Some(marked) = self.part(field, written, MAX_BODY_BYTES) else { return };
         let html = match source.body {
-            Body::Html(_) => Ok(marked.text.clone()),
+            Body::Html(_) => Ok(Html { html: marked.text.clone(), notes: Vec::new() }),
             Body::Mjml(_) => mjml::to_html(&marked, self.known.is_some()),
         };
         match html {
-            Ok(html) => self.html(field, &html, &marked, source),
+            Ok(Html { html, notes }) => {
+                self.note("not_inlined", field, notes);
+                self.html(field, &html, &marked, source);
+            }
             Err(faults) => self.fail(field, faults),
         }
     }

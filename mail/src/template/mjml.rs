@@ -1,15 +1,21 @@
 //! MJML into HTML, once per template version. Readers' data never gets here: the fields are still marks.
 
+mod apply;
+mod css;
+mod extras;
+mod select;
+
 use super::jinja::Kind;
 use super::marks::{Marked, Part};
 use super::markup::{self, Piece};
 use super::{Fault, MAX_FAULTS};
+use extras::Extras;
 use htmlparser::{ElementEnd, Token, Tokenizer};
 use mrml::prelude::parser::{Error as ParseError, Warning, WarningKind};
 use mrml::prelude::render::RenderOptions;
 
 /// The elements that MJML has. The renderer would pass others on as they are, and no mail program knows them.
-const ELEMENTS: [&str; 33] = [
+const ELEMENTS: [&str; 36] = [
     "mj-accordion",
     "mj-accordion-element",
     "mj-accordion-text",
@@ -28,12 +34,15 @@ const ELEMENTS: [&str; 33] = [
     "mj-group",
     "mj-head",
     "mj-hero",
+    "mj-html-attribute",
+    "mj-html-attributes",
     "mj-image",
     "mj-navbar",
     "mj-navbar-link",
     "mj-preview",
     "mj-raw",
     "mj-section",
+    "mj-selector",
     "mj-social",
     "mj-social-element",
     "mj-spacer",
@@ -64,14 +73,25 @@ const TEXT_ELEMENTS: [&str; 8] = [
 /// Ends the number in the place of a content.
 const CONTENT_END: char = 'z';
 
+/// Marked HTML, and what the MJML asks for and did not get.
+pub(super) struct Html {
+    pub html: String,
+    pub notes: Vec<Fault>,
+}
+
 /// Turns marked MJML into marked HTML. `strict` is for what is saved now: what mrml would leave out is an error.
-pub(super) fn to_html(marked: &Marked<'_>, strict: bool) -> Result<String, Vec<Fault>> {
+pub(super) fn to_html(marked: &Marked<'_>, strict: bool) -> Result<Html, Vec<Fault>> {
     let pieces = markup::pieces(&marked.text);
-    let faults = misplaced(&pieces, marked);
+    let mut faults = misplaced(&pieces, marked);
+    let ends = ends(&pieces);
+    let extras = extras::find(&pieces, &ends, marked);
+    if strict {
+        faults.extend_from_slice(&extras.faults);
+    }
     if !faults.is_empty() {
         return Err(faults);
     }
-    let Prepared { source, contents } = prepare(marked, &pieces);
+    let Prepared { source, contents } = prepare(marked, &pieces, &ends, &extras);
     if let Some(start) = too_deep(&source) {
         let reason = format!("elements may be nested {MAX_DEPTH} deep at the most");
         return Err(vec![Fault::at(line(&source, start, marked), reason)]);
@@ -90,8 +110,23 @@ pub(super) fn to_html(marked: &Marked<'_>, strict: bool) -> Result<String, Vec<F
     let options = RenderOptions { fonts: Default::default(), ..RenderOptions::default() };
     let html = parsed.element.render(&options).map_err(|error| vec![Fault::new(error.to_string())])?;
     let html = put_back(&html, &contents, marked);
-    faults.extend(lost(marked, &html));
+    let html = with_extras(html, &extras, marked);
+    faults.extend(lost(marked, &html.html));
     if faults.is_empty() { Ok(html) } else { Err(faults) }
+}
+
+fn with_extras(mut html: String, extras: &Extras<'_>, marked: &Marked<'_>) -> Html {
+    let mut notes = apply::Notes { marked, found: Vec::new() };
+    if !extras.attributes.is_empty() {
+        html = apply::attributes(&html, &extras.attributes, &mut notes);
+    }
+    if !extras.styles.is_empty() {
+        html = apply::styles(&html, &extras.styles, &mut notes);
+    }
+    if !extras.file_start.is_empty() {
+        html = format!("{}\n{html}", extras.file_start.join("\n"));
+    }
+    Html { html, notes: notes.found }
 }
 
 /// What mrml is given.
@@ -125,10 +160,7 @@ fn left_out(warning: &Warning, source: &str, marked: &Marked<'_>) -> Fault {
     let name = what.split('=').next().unwrap_or_default().trim();
     let reason = match warning.kind {
         WarningKind::UnexpectedAttribute => format!("the attribute {name} has no effect here"),
-        WarningKind::InlineStyleUnsupported => {
-            "styles are not put into elements: write style=\"…\" where it has to be, not inline=\"inline\""
-                .into()
-        }
+        WarningKind::InlineStyleUnsupported => "styles are put into elements from mj-head alone".into(),
     };
     Fault::at(line(source, warning.span.start, marked), reason)
 }
@@ -183,14 +215,23 @@ fn misplaced(pieces: &[Piece<'_>], marked: &Marked<'_>) -> Vec<Fault> {
 
 /// Works around habits of mrml: it writes attributes as Rust string literals, wants a unit behind each length of a
 /// padding, and reads HTML as XML.
-fn prepare<'s>(marked: &'s Marked<'_>, pieces: &[Piece<'s>]) -> Prepared<'s> {
+fn prepare<'s>(
+    marked: &'s Marked<'_>,
+    pieces: &[Piece<'s>],
+    ends: &[Option<usize>],
+    extras: &Extras<'s>,
+) -> Prepared<'s> {
     let source = marked.text.as_str();
     let mut prepared =
         Prepared { source: String::with_capacity(source.len() + source.len() / 16), contents: Vec::new() };
-    let ends = ends(pieces);
     let mut skipped_to = 0;
     for (at, piece) in pieces.iter().enumerate() {
         if at < skipped_to {
+            continue;
+        }
+        if let Some(last) = extras.taken.get(&at) {
+            push_lines(&mut prepared.source, &source[piece.start..pieces[*last].end], marked);
+            skipped_to = last + 1;
             continue;
         }
         let markup::Token::Open(tag) = &piece.token else {
@@ -204,13 +245,17 @@ fn prepare<'s>(marked: &'s Marked<'_>, pieces: &[Piece<'s>]) -> Prepared<'s> {
             let number = prepared.contents.len();
             prepared.contents.push(content.trim());
             prepared.source.push_str(&format!("{}{number}{CONTENT_END}</{}", content_mark(marked), tag.name));
-            // Faults behind it keep their lines.
-            prepared.source.push_str(&"\n".repeat(marked.line_after(content) - 1));
+            push_lines(&mut prepared.source, content, marked);
             prepared.source.push('>');
             skipped_to = end + 1;
         }
     }
     prepared
+}
+
+/// Faults behind what was taken out keep their lines.
+fn push_lines(out: &mut String, taken: &str, marked: &Marked<'_>) {
+    out.push_str(&"\n".repeat(marked.line_after(taken) - 1));
 }
 
 /// For each element that holds HTML, where it ends: at the first end tag of its name, as MJML has it.

@@ -14,20 +14,25 @@ const MAX_WARNINGS: usize = 50;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// `clipped`, `image_without_alt`, `foreign_image`, `foreign_merge_tag` or `two_previews`
+    /// `clipped`, `image_without_alt`, `foreign_image`, `foreign_merge_tag`, `two_previews` or `not_inlined`
     pub code: &'static str,
     /// The part, and its line where there is one: `html, line 3`.
     pub place: String,
     pub text: String,
 }
 
-/// `html`: the mail of one reader. `own_hosts`: hosts whose pictures tell nobody else who reads.
-pub fn warnings(source: &TemplateSource, html: &str, own_hosts: &[&str]) -> Vec<Warning> {
+/// `noted`: by the compiler. `html`: the mail of one reader. `own_hosts`: hosts whose pictures tell nobody else who reads.
+pub fn warnings(
+    source: &TemplateSource,
+    noted: Vec<Warning>,
+    html: &str,
+    own_hosts: &[&str],
+) -> Vec<Warning> {
     let (part, body) = match &source.body {
         Body::Html(html) => ("html", html),
         Body::Mjml(mjml) => ("mjml", mjml),
     };
-    let mut found = Vec::new();
+    let mut found = noted;
     if html.len() > GMAIL_SHOWS_BYTES {
         let text = format!(
             "the mail has {} kB of HTML: Gmail cuts it off after 102 kB, and with the end goes the link to unsubscribe",
@@ -48,7 +53,7 @@ pub fn warnings(source: &TemplateSource, html: &str, own_hosts: &[&str]) -> Vec<
     found
 }
 
-fn at(part: &str, line: usize) -> String {
+pub(super) fn at(part: &str, line: usize) -> String {
     format!("{part}, line {line}")
 }
 
@@ -195,7 +200,10 @@ mod tests {
     }
 
     fn found(source: &TemplateSource, html: &str) -> Vec<(&'static str, String)> {
-        warnings(source, html, &["media.example.com"]).into_iter().map(|w| (w.code, w.place)).collect()
+        warnings(source, vec![], html, &["media.example.com"])
+            .into_iter()
+            .map(|w| (w.code, w.place))
+            .collect()
     }
 
     fn html(body: &str) -> Vec<(&'static str, String)> {
@@ -233,7 +241,7 @@ mod tests {
     fn icons_of_mjml_come_from_somebody_else() {
         let mjml = source(Body::Mjml("<mj-social-element name='facebook'/>".into()));
         let rendered = "<img src='https://www.mailjet.com/images/f.png' alt=''>";
-        let told = warnings(&mjml, rendered, &[]);
+        let told = warnings(&mjml, vec![], rendered, &[]);
         assert_eq!((told[0].code, told[0].place.as_str()), ("foreign_image", "mjml"));
         assert!(told[0].text.contains("mj-social"), "{told:?}");
     }

@@ -1,3 +1,4 @@
+mod extras;
 mod generated;
 mod hostile;
 mod limits;

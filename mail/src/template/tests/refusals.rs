@@ -58,7 +58,6 @@ fn mjml_is_refused_with_a_reason_and_a_line() {
         ),
         (body("<![CDATA[x]]>"), Some(3), "can't stand here"),
         (column("<mj-text>a\nb</mj-text>\n<mj-frame />"), Some(5), "mj-frame is no MJML element"),
-        (head("<mj-style inline=\"inline\">a {}</mj-style>"), Some(2), "styles are not put into elements"),
         (head("\n<mj-title x=\"y\">a</mj-title>"), Some(3), "the attribute x has no effect here"),
         (column("<mj-text>{% include 'x' %}</mj-text>"), Some(3), "include is not available"),
         ("<p>x</p>".into(), None, "can't stand here"),
