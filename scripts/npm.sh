@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What npm brings for the tests: an OpenID provider that is not ours (e2e/openid), and axe-core (e2e/axe). Sourced by ./run.
+# What npm brings for the tests: an OpenID provider that is not ours (e2e/openid), axe-core (e2e/axe), MJML's own compiler
+# (e2e/mjml). Sourced by ./run.
 
 # npm_fetch NAME: the modules of e2e/NAME into .data/tools/NAME, once, by the lock file's checksums; nothing that they bring is
 # run to install them. Made beside their place and moved there whole.

@@ -96,6 +96,16 @@ fetch_test_modules() {
   done
 }
 
+# What our HTML is compared with (mail/src/template/tests/official) is what MJML's own compiler makes.
+check_mjml() {
+  step "MJML's own compiler" "30 s and 60 MB the first time"
+  if npm_fetch mjml; then
+    node e2e/mjml/golden.js --check "$DATA/tools/mjml" || die "what is compared with is not what MJML makes, see above"
+  elif [[ ${CI-} == true ]]; then
+    die "CI has to compare with what e2e/mjml lists"
+  fi
+}
+
 # What the tests' browser saw, until the next run.
 export_test_screenshots() {
   rm -rf .data/test-screenshots
@@ -152,6 +162,7 @@ all_checks() {
   install_cargo_deny
   cargo fetch -q --locked
   cargo deny --offline check licenses bans sources
+  check_mjml
   step "Build, and the README's shell blocks in a clean copy" "6 min the first time"
   build
   scripts/readme.sh

@@ -3,6 +3,7 @@
 mod apply;
 mod css;
 mod extras;
+mod mend;
 mod select;
 
 use super::jinja::Kind;
@@ -15,7 +16,7 @@ use mrml::prelude::parser::{Error as ParseError, Warning, WarningKind};
 use mrml::prelude::render::RenderOptions;
 
 /// The elements that MJML has. The renderer would pass others on as they are, and no mail program knows them.
-const ELEMENTS: [&str; 36] = [
+pub(super) const ELEMENTS: [&str; 36] = [
     "mj-accordion",
     "mj-accordion-element",
     "mj-accordion-text",
@@ -109,7 +110,7 @@ pub(super) fn to_html(marked: &Marked<'_>, strict: bool) -> Result<Html, Vec<Fau
     // No fonts but those that the template asks for: a font of someone else's server tells them who reads.
     let options = RenderOptions { fonts: Default::default(), ..RenderOptions::default() };
     let html = parsed.element.render(&options).map_err(|error| vec![Fault::new(error.to_string())])?;
-    let html = put_back(&html, &contents, marked);
+    let html = put_back(&mend::html(&html), &contents, marked);
     let html = with_extras(html, &extras, marked);
     faults.extend(lost(marked, &html.html));
     if faults.is_empty() { Ok(html) } else { Err(faults) }
@@ -213,8 +214,7 @@ fn misplaced(pieces: &[Piece<'_>], marked: &Marked<'_>) -> Vec<Fault> {
     faults.take(MAX_FAULTS).collect()
 }
 
-/// Works around habits of mrml: it writes attributes as Rust string literals, wants a unit behind each length of a
-/// padding, and reads HTML as XML.
+/// Works around habits of mrml: it writes attributes as Rust string literals, reads HTML as XML, and what `mend` has.
 fn prepare<'s>(
     marked: &'s Marked<'_>,
     pieces: &[Piece<'s>],
@@ -283,22 +283,17 @@ fn push_tag(out: &mut String, source: &str, piece: &Piece<'_>, tag: &markup::Ope
     let mut from = piece.start;
     for attribute in &tag.attributes {
         out.push_str(&source[from..attribute.range.start]);
-        let is_padding = tag.name.starts_with("mj") && attribute.name.contains("padding");
-        match is_padding {
-            true => push_attribute_value(out, &with_units(attribute.value)),
-            false => push_attribute_value(out, attribute.value),
-        }
+        push_attribute_value(out, &mend::value(tag, attribute));
         from = attribute.range.end;
     }
-    out.push_str(&source[from..piece.end]);
-}
-
-/// `0 20px`, which MJML takes: mrml drops all of it.
-fn with_units(lengths: &str) -> String {
-    let is_bare =
-        |length: &str| length.parse::<f32>().is_ok() && !length.contains(|c: char| c.is_ascii_alphabetic());
-    let unit = |length: &str| if is_bare(length) { format!("{length}px") } else { length.to_owned() };
-    lengths.split_whitespace().map(unit).collect::<Vec<_>>().join(" ")
+    let end = piece.end - if source[..piece.end].ends_with("/>") { 2 } else { 1 };
+    out.push_str(&source[from..end.max(from)]);
+    for (name, value) in mend::missing(tag) {
+        out.push_str(&format!(" {name}=\""));
+        push_attribute_value(out, value);
+        out.push('"');
+    }
+    out.push_str(&source[end.max(from)..piece.end]);
 }
 
 /// Writes as character references what Rust's `{:?}` would change.

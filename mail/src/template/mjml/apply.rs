@@ -75,7 +75,10 @@ pub(super) fn styles(html: &str, sheets: &[At<'_>], notes: &mut Notes<'_>) -> St
         numbers.sort_by_key(|number| (weights[*number], *number));
         let own = tag.attribute("style").unwrap_or_default();
         let blocks = numbers.iter().map(|number| Block::new(rules[*number].1.block, notes.marked));
-        edits.push(edit(html, tag, "style", &merged(blocks, own, notes.marked)));
+        let style = merged(blocks, own, notes.marked);
+        let sizes = ["width", "height"].map(|name| (name, size(tag, &style, name)));
+        edits.push(edit(html, tag, "style", &style));
+        edits.extend(sizes.iter().filter_map(|(name, size)| Some(edit(html, tag, name, size.as_deref()?))));
     }
     for ((sheet, rule), _) in rules.iter().zip(used).filter(|(_, used)| !used) {
         notes.add(Some(sheet), rule.start, without_effect(rule.selector, "it is put into no element"));
@@ -126,8 +129,20 @@ impl<'c> Block<'c> {
     }
 }
 
-/// In the order of the cascade: the sheet's, the element's own, and what is important of the sheet's. The last counts, and
-/// not by the word: Outlook drops what has it.
+/// As MJML has it, for Outlook: the size of a table, cell or image is its attribute as well.
+fn size(tag: &Open<'_>, style: &str, name: &str) -> Option<String> {
+    let is_table = ["table", "td", "th"].iter().any(|table| tag.is(table));
+    let declared =
+        css::declarations(style).into_iter().find(|one| one.name.eq_ignore_ascii_case(name))?.value;
+    match declared.strip_suffix("px") {
+        Some(pixels) if is_table || tag.is("img") => Some(pixels.to_owned()),
+        None if is_table && declared.ends_with('%') => Some(declared.to_owned()),
+        _ => None,
+    }
+}
+
+/// In the order of the cascade: the sheet's, the element's own, and what is important of the sheet's. The
+/// last counts, and not by the word: Outlook drops what has it.
 fn merged<'c>(blocks: impl Iterator<Item = Block<'c>>, own: &'c str, marked: &Marked<'_>) -> String {
     let own = html_escape::decode_html_entities(own);
     let (mut all, mut important) = (Cascade::default(), Cascade::default());

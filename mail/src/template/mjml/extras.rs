@@ -1,5 +1,5 @@
-//! What MJML has and mrml lacks: styles that are put into elements, attributes for elements by a selector, and text before
-//! the document. It is taken out of what mrml is given, and done to what mrml gives.
+//! What MJML has and mrml lacks: styles that are put into elements, attributes for elements by a selector,
+//! and text before the document. It is taken out of what mrml is given, and done to what mrml gives.
 
 use super::super::markup::{Open, Piece, Token};
 use super::super::{Fault, MAX_FAULTS, marks::Marked};

@@ -1,8 +1,9 @@
-//! Which elements a selector means. css-inline finds it out, in a copy of the HTML that has nothing but its elements.
+//! Which elements a selector means. css-inline finds it out, in a copy of the HTML that has nothing but its
+//! elements.
 //!
-//! The copy is for css-inline alone: the HTML itself is never written anew, so that conditional comments, marks of tags and
-//! entities stay as they are. Each element of the copy has a name that HTML does not know, and an end: so no rule of HTML
-//! moves, closes or doubles any, and what it takes is linear in the HTML.
+//! The copy is for css-inline alone: the HTML itself is never written anew, so that conditional comments,
+//! marks of tags and entities stay as they are. Each element of the copy has a name that HTML does not know,
+//! and an end: so no rule of HTML moves, closes or doubles any, and what it takes is linear in the HTML.
 
 use super::super::markup::{self, Open, Piece, Token};
 use css_inline::{CSSInliner, InlineOptions};
@@ -13,7 +14,8 @@ use std::collections::BTreeMap;
 pub(super) const MAX_SELECTORS: usize = 500;
 /// Elements times selectors: a second of work at the most.
 pub(super) const MAX_MATCHES: usize = 1_000_000;
-/// Elements within each other: css-inline calls itself for each level, and selectors look at all that are around one.
+/// Elements within each other: css-inline calls itself for each level, and selectors look at all that are
+/// around one.
 const MAX_DEPTH: usize = 100;
 const MAX_SELECTOR_BYTES: usize = 200;
 

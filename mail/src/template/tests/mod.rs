@@ -3,6 +3,7 @@ mod generated;
 mod hostile;
 mod limits;
 mod media;
+mod official;
 mod refusals;
 mod rendering;
 
