@@ -24,6 +24,7 @@ mod way_out;
 
 pub use fields::BUILT_IN;
 pub use media::MediaUrls;
+use warnings::{Asked, true_by_mistake};
 pub use warnings::{Warning, warnings};
 
 use crate::header_text::one_line;
@@ -168,6 +169,7 @@ pub struct Compiled {
     html_footer: Footer,
     text_footer: Footer,
     notes: Vec<Warning>,
+    asked: Vec<Asked>,
     /// Why nothing can be rendered: a saved version that is not allowed any more.
     refused: Option<TemplateError>,
 }
@@ -219,6 +221,7 @@ impl Compiled {
             html_footer: Footer::Never,
             text_footer: Footer::Never,
             notes: Vec::new(),
+            asked: Vec::new(),
             refused: Some(errors.into_iter().next().unwrap_or_else(|| not_compiled(source))),
         })
     }
@@ -229,8 +232,10 @@ impl Compiled {
     }
 
     /// What its writer asks for and does not get, or seldom means.
-    pub fn noted(&self) -> &[Warning] {
-        &self.notes
+    ///
+    /// `attributes`: those of the reader that it is shown for.
+    pub fn noted(&self, attributes: &BTreeMap<String, String>) -> Vec<Warning> {
+        self.notes.iter().cloned().chain(true_by_mistake(&self.asked, attributes)).collect()
     }
 
     /// Fills in one reader's fields.

@@ -48,7 +48,8 @@ pub(super) struct Preview {
 pub(super) struct WarningView {
     /// `clipped`: Gmail cuts the mail off; `image_without_alt`; `foreign_image`: loaded from somebody else's host;
     /// `foreign_merge_tag`: a field in another tool's spelling; `two_previews`: `mj-preview` beside the preheader;
-    /// `not_inlined`: a selector of `mj-style inline` or `mj-html-attributes` that reaches no element.
+    /// `not_inlined`: a selector of `mj-style inline` or `mj-html-attributes` that reaches no element;
+    /// `text_as_truth`: `{% if vip %}`, which is true for the text "0" and "no" as well.
     #[schema(example = "image_without_alt")]
     code: &'static str,
     #[schema(example = "html, line 3")]
@@ -83,7 +84,7 @@ pub(super) async fn preview(
     };
     reader.take(attributes::check(&attributes.unwrap_or_default())?);
     let compiled = compile(&app, &content).await?;
-    let noted = compiled.noted().to_vec();
+    let noted = compiled.noted(&reader.attributes);
     let rendered = render(&app, compiled, reader, content.name.clone()).await?;
     let warnings = warnings(&app, &content, noted, &rendered);
     let Rendered { subject, html, text } = rendered;
@@ -93,8 +94,9 @@ pub(super) async fn preview(
 /// Refuses a template that has a fault; else says what is seldom meant so.
 pub(super) async fn check(app: &App, content: &Content) -> Result<Vec<WarningView>, ApiError> {
     let compiled = compile(app, content).await?;
-    let noted = compiled.noted().to_vec();
-    let rendered = render(app, compiled, Reader::sample(), content.name.clone()).await?;
+    let reader = Reader::sample();
+    let noted = compiled.noted(&reader.attributes);
+    let rendered = render(app, compiled, reader, content.name.clone()).await?;
     Ok(warnings(app, content, noted, &rendered))
 }
 

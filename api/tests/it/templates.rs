@@ -146,3 +146,31 @@ async fn what_is_seldom_meant_is_told_at_save_and_preview(pool: PgPool) {
     let previewed = app.post(&format!("{path}/preview")).json(json!({})).send().await.ok(200);
     assert_eq!(codes(previewed.json()), expected);
 }
+
+/// What the compiler finds is told at save and preview too, and what is true by mistake for the reader of a preview.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn styles_that_reach_nothing_and_texts_that_count_as_true_are_told(pool: PgPool) {
+    let app = TestApp::new(pool).await;
+    let mut template = template();
+    template["html"] = Value::Null;
+    template["attributes"] = json!(["vip", "plan"]);
+    template["mjml"] = json!(
+        "<mjml><mj-head>\n<mj-style inline=\"inline\">a:hover { color: red }</mj-style></mj-head><mj-body><mj-section><mj-column>\n\
+         <mj-text>{% if vip %}Gold{% endif %}\n{% if plan %}{{ plan }}{% endif %}</mj-text></mj-column></mj-section></mj-body></mjml>"
+    );
+    let told = |answer: Value| -> Vec<String> {
+        let warnings = answer["warnings"].as_array().unwrap().iter();
+        warnings
+            .map(|one| format!("{} {}", one["code"].as_str().unwrap(), one["place"].as_str().unwrap()))
+            .collect()
+    };
+    let saved = app.post("/templates").json(template.clone()).send().await.ok(201);
+    let expected = ["not_inlined mjml, line 2", "text_as_truth mjml, line 3"];
+    assert_eq!(told(saved.json()), expected);
+    let path = format!("/templates/{}", saved.id("template_id"));
+    let replaced = app.put(&path).json(template).send().await.ok(200);
+    assert_eq!(told(replaced.json()), expected);
+    let preview = app.post(&format!("{path}/preview"));
+    let previewed = preview.json(json!({ "attributes": { "vip": "1", "plan": "no" } })).send().await.ok(200);
+    assert_eq!(told(previewed.json()), [expected[0], expected[1], "text_as_truth mjml, line 4"]);
+}

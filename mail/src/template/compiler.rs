@@ -3,7 +3,8 @@
 use super::footer::Footer;
 use super::marks::Marked;
 use super::mjml::{self, Html};
-use super::types::{self, Check};
+use super::types::{self, Check, Truths};
+use super::warnings::Asked;
 use super::{
     Body, Compiled, Fault, MAX_BODY_BYTES, MAX_FAULTS, MAX_LINE_BYTES, MediaUrls, TemplateError,
     TemplateSource, Warning,
@@ -30,6 +31,10 @@ pub(super) struct Compiler<'a> {
     text_footer: Footer,
     errors: Vec<TemplateError>,
     notes: Vec<Warning>,
+    /// Attributes that are asked whether they are true, with the places.
+    asked: Vec<(String, String)>,
+    /// What is shown or compared in any part.
+    shown: BTreeSet<String>,
 }
 
 impl<'a> Compiler<'a> {
@@ -38,7 +43,18 @@ impl<'a> Compiler<'a> {
         let mut env = engine::environment();
         media::add_to(&mut env, media);
         let (html_footer, text_footer) = (Footer::Always, Footer::Always);
-        Self { env, known, media, used, html_footer, text_footer, errors: Vec::new(), notes: Vec::new() }
+        Self {
+            env,
+            known,
+            media,
+            used,
+            html_footer,
+            text_footer,
+            errors: Vec::new(),
+            notes: Vec::new(),
+            asked: Vec::new(),
+            shown: BTreeSet::new(),
+        }
     }
 
     pub fn compile(mut self, source: &TemplateSource) -> Result<Compiled, Vec<TemplateError>> {
@@ -63,6 +79,11 @@ impl<'a> Compiler<'a> {
                 html_footer: self.html_footer,
                 text_footer: self.text_footer,
                 notes: self.notes,
+                asked: self
+                    .asked
+                    .into_iter()
+                    .map(|(name, place)| Asked { alone: !self.shown.contains(&name), name, place })
+                    .collect(),
                 refused: None,
             };
             return Ok(compiled);
@@ -175,7 +196,17 @@ impl<'a> Compiler<'a> {
         let fine = faults.is_empty();
         self.fail(field, faults);
         self.used.extend(fields::used(&marked.tags));
+        if fine && self.known.is_some() {
+            self.truths(field, &marked.restore(&marked.text));
+        }
         fine.then_some(marked)
+    }
+
+    fn truths(&mut self, field: &'static str, source: &str) {
+        let Truths { asked, used } = types::truths(source);
+        self.shown.extend(used);
+        let asked = asked.into_iter().take(MAX_FAULTS);
+        self.asked.extend(asked.map(|(line, name)| (name, warnings::at(field, line))));
     }
 
     fn faults(&self, marked: &Marked<'_>) -> Vec<Fault> {

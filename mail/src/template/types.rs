@@ -11,12 +11,14 @@
 mod filters;
 mod kind;
 mod operators;
+mod truth;
 mod walk;
 
 use super::Fault;
 use kind::Kind;
 use minijinja::machinery::{Span, ast, parse};
 use std::collections::{BTreeMap, BTreeSet};
+pub(super) use truth::Truths;
 
 /// Lists and maps within each other, and what is made of them without a copy.
 const MAX_NESTING: u8 = 8;
@@ -39,22 +41,32 @@ pub(super) enum Check {
 
 /// The faults of a template that parses; one that does not has none here.
 pub(super) fn check(source: &str, what: Check) -> Vec<Fault> {
-    let Ok(tree) = parse(source, "", Default::default()) else { return Vec::new() };
+    examine(source, what).unwrap_or_else(|fault| (vec![fault], Truths::default())).0
+}
+
+/// Where a template that passes asks whether a field is true.
+pub(super) fn truths(source: &str) -> Truths {
+    examine(source, Check::Dangers).map(|(_, truths)| truths).unwrap_or_default()
+}
+
+fn examine(source: &str, what: Check) -> Result<(Vec<Fault>, Truths), Fault> {
+    let Ok(tree) = parse(source, "", Default::default()) else { return Ok(Default::default()) };
     let mut checker = Checker::new(what);
     for _ in 0..MAX_PASSES {
         let known = (checker.assigned.clone(), checker.macros.clone());
         checker.faults.clear();
+        checker.truths = Truths::default();
         checker.names.clear();
         checker.statement(&tree);
         // More passes would find nothing that this one lets through.
         if known.0 == checker.assigned && known.1 == checker.macros || checker.too_deep {
-            return checker.faults;
+            return Ok((checker.faults, checker.truths));
         }
         if checker.assigned.len() > MAX_NAMES {
-            return vec![Fault::new(format!("may set {MAX_NAMES} names at the most"))];
+            return Err(Fault::new(format!("may set {MAX_NAMES} names at the most")));
         }
     }
-    vec![Fault::new("what its names hold depends on each other in too many steps".to_owned())]
+    Err(Fault::new("what its names hold depends on each other in too many steps".to_owned()))
 }
 
 /// The parameters of a macro, by position.
@@ -69,6 +81,7 @@ struct Checker<'t> {
     /// All macros of each name.
     macros: BTreeMap<&'t str, BTreeSet<Parameters<'t>>>,
     faults: Vec<Fault>,
+    truths: Truths,
     too_deep: bool,
 }
 
@@ -80,6 +93,7 @@ impl<'t> Checker<'t> {
             assigned: BTreeMap::new(),
             macros: BTreeMap::new(),
             faults: Vec::new(),
+            truths: Truths::default(),
             too_deep: false,
         }
     }

@@ -4,7 +4,7 @@ use super::jinja::{self, Piece};
 use super::marks::Marked;
 use super::markup::{self, Open, Token};
 use super::{Body, TemplateSource};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Gmail shows a link to the rest instead: <https://support.google.com/mail/answer/6594> names no size; 102 kB is what senders
 /// see ("Message clipped").
@@ -14,11 +14,42 @@ const MAX_WARNINGS: usize = 50;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// `clipped`, `image_without_alt`, `foreign_image`, `foreign_merge_tag`, `two_previews` or `not_inlined`
+    /// `clipped`, `image_without_alt`, `foreign_image`, `foreign_merge_tag`, `two_previews`, `not_inlined` or
+    /// `text_as_truth`
     pub code: &'static str,
     /// The part, and its line where there is one: `html, line 3`.
     pub place: String,
     pub text: String,
+}
+
+/// Where a template asks whether an attribute is true.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub name: String,
+    pub place: String,
+    /// It is asked for, and nowhere shown or compared.
+    pub alone: bool,
+}
+
+/// Texts that say no, and are true as all texts are.
+const NO: [&str; 8] = ["0", "false", "no", "n", "f", "off", "nein", "non"];
+
+/// What is true by mistake: surely for this reader, or most likely for some.
+pub(super) fn true_by_mistake(
+    asked: &[Asked],
+    attributes: &BTreeMap<String, String>,
+) -> impl Iterator<Item = Warning> {
+    let says_no = |text: &String| NO.contains(&text.trim().to_lowercase().as_str());
+    asked.iter().filter(move |asked| asked.alone || attributes.get(&asked.name).is_some_and(says_no)).map(
+        |Asked { name, place, .. }| Warning {
+            code: "text_as_truth",
+            place: place.clone(),
+            text: format!(
+                "`{name}` is text, and every text but an empty one counts as true, \"0\", \"false\" and \"no\" too: \
+                 write what it has to be, as in `{name} == 'yes'` or `{name} in ['1', 'true', 'yes']`"
+            ),
+        },
+    )
 }
 
 /// `noted`: by the compiler. `html`: the mail of one reader. `own_hosts`: hosts whose pictures tell nobody else who reads.

@@ -23,7 +23,7 @@ fn contains(source: &TemplateSource, expected: &[&str]) {
 }
 
 fn notes(source: &TemplateSource) -> Vec<(&'static str, String, String)> {
-    let noted = compile(source).noted().to_vec();
+    let noted = compile(source).noted(&BTreeMap::new());
     noted.into_iter().map(|Warning { code, place, text }| (code, place, text)).collect()
 }
 

@@ -6,6 +6,7 @@ mod media;
 mod official;
 mod refusals;
 mod rendering;
+mod truths;
 
 use super::*;
 

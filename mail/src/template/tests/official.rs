@@ -2,8 +2,8 @@
 //! and styles.
 //!
 //! Beside each template of `official/` stands what the npm package makes of it (`e2e/mjml/golden.js`). Where
-//! ours is another, the difference has a name in `official/known.txt`; a known difference that is gone, or
-//! found elsewhere, fails as well.
+//! ours is another, the difference has a name in `official/known.txt`; a known difference that is gone fails as
+//! well.
 
 use super::super::marks::Marked;
 use super::super::markup::{self, Open, Token};

@@ -2,6 +2,7 @@
 
 use super::Checker;
 use super::kind::Kind;
+use super::truth::is_there;
 use minijinja::machinery::Span;
 use minijinja::machinery::ast::{BinOp, BinOpKind, Compare, CompareOpKind, Expr, Test, UnaryOp, UnaryOpKind};
 use minijinja::value::ValueKind;
@@ -19,10 +20,13 @@ enum Comparison {
 
 impl<'t> Checker<'t> {
     pub(super) fn unary(&mut self, op: &UnaryOp<'t>, span: Span) -> Kind {
-        let kind = self.expression(&op.expr);
         match op.op {
-            UnaryOpKind::Not => Kind::TRUTH,
+            UnaryOpKind::Not => {
+                self.condition(&op.expr);
+                Kind::TRUTH
+            }
             UnaryOpKind::Neg => {
+                let kind = self.expression(&op.expr);
                 self.number(span, kind, Some(&op.expr));
                 Kind::NUMBER
             }
@@ -77,6 +81,10 @@ impl<'t> Checker<'t> {
     }
 
     pub(super) fn test(&mut self, test: &Test<'t>, span: Span) -> Kind {
+        if let Some(name) = is_there(test.name, &test.expr) {
+            self.unused(name, &test.expr);
+            return Kind::TRUTH;
+        }
         let kind = self.expression(&test.expr);
         let arguments = self.arguments(&test.args, span);
         let argument = test.args.first().and_then(|argument| match argument {

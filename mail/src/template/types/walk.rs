@@ -27,13 +27,13 @@ impl<'t> Checker<'t> {
                     this.again();
                     this.assign_to(&each.target, items);
                     this.names.insert("loop", items);
-                    this.optional(each.filter_expr.as_ref());
+                    each.filter_expr.iter().for_each(|filter| this.condition(filter));
                     this.statements(&each.body);
                 });
                 self.scoped(|this| this.statements(&each.else_body));
             }
             Stmt::IfCond(condition) => {
-                self.expression(&condition.expr);
+                self.condition(&condition.expr);
                 let before = self.names.clone();
                 self.statements(&condition.true_body);
                 let after = std::mem::replace(&mut self.names, before);
@@ -156,7 +156,10 @@ impl<'t> Checker<'t> {
                 self.fail(span, format!("`{}` can only be called", var.id));
                 Kind::NOTHING
             }
-            Expr::Var(var) => self.held(var.id),
+            Expr::Var(var) => {
+                self.truths.used.insert(var.id.to_owned());
+                self.held(var.id)
+            }
             Expr::Const(constant) => Kind::of(&constant.value),
             Expr::Slice(slice) => {
                 for bound in [&slice.start, &slice.stop, &slice.step] {
@@ -171,7 +174,7 @@ impl<'t> Checker<'t> {
             Expr::BinOp(op) => self.binary(op, span),
             Expr::Compare(compare) => self.comparisons(compare, span),
             Expr::IfExpr(choice) => {
-                self.expression(&choice.test_expr);
+                self.condition(&choice.test_expr);
                 let otherwise = self.optional(choice.false_expr.as_ref());
                 self.expression(&choice.true_expr).or(otherwise)
             }
