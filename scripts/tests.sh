@@ -31,16 +31,23 @@ install_python_tools() {
   ! python_tool moto || export POSTLEDGER_TEST_MOTO=$DATA/tools/moto/bin/moto_server
 }
 
-# run_fuzz [--examples N]: the reference against a running stack, for longer than `./run test` does, and never the same.
+# run_fuzz [--examples N | --seconds N]: the reference against a running stack, or templates, JSON and mails by chance, for
+# longer than `./run test` does, and never the same.
 run_fuzz() {
+  local tests=(--test it -- --nocapture fuzz::)
   export POSTLEDGER_TEST_FUZZ_EXAMPLES=200
-  if [[ ${1-} == --examples ]]; then
-    [[ ${2-} =~ ^[1-9][0-9]{0,5}$ ]] || die "--examples wants a number"
-    POSTLEDGER_TEST_FUZZ_EXAMPLES=$2
+  if [[ ${1-} == --examples || ${1-} == --seconds ]]; then
+    [[ ${2-} =~ ^[1-9][0-9]{0,5}$ ]] || die "$1 wants a number"
+    if [[ $1 == --examples ]]; then
+      POSTLEDGER_TEST_FUZZ_EXAMPLES=$2
+    else
+      export POSTLEDGER_TEST_FUZZ_SECONDS=$2
+      tests=(--lib --test it -- --nocapture by_chance)
+    fi
     shift 2
   fi
   ((!$#)) || die "'fuzz' does not know $1, see ./run help"
-  run_tests --test it -- --nocapture fuzz::
+  run_tests "${tests[@]}"
 }
 
 # start_test_postgres SETTING=VALUE...: a server for this run alone. It flushes like a real one, so that what a crash test sees is what an operator would.

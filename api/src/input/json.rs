@@ -135,6 +135,26 @@ mod tests {
         assert_eq!(fault(r#"{"name": {"secret": 1}}"#).1, "is not a string");
     }
 
+    /// Our types do not nest. Were there one that takes any value, this is how deep it would go.
+    #[test]
+    fn nesting_ends_at_127_levels() {
+        let nested =
+            |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        let refused = |json: &str| match parse::<serde_json::Value>(json.as_bytes()) {
+            Ok(_) => None,
+            Err(ApiError::Malformed(reason)) => Some(reason.contains("recursion limit exceeded")),
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(refused(&nested(127)), None);
+        assert_eq!(refused(&nested(128)), Some(true));
+        // What is refused, or skipped as a list is, takes no stack: a quarter of a thread's is enough.
+        let deep = move || {
+            assert_eq!(refused(&nested(1_000_000)), Some(true));
+            assert!(matches!(parse::<Outer>("[".repeat(1_000_000).as_bytes()), Err(ApiError::Malformed(_))));
+        };
+        std::thread::Builder::new().stack_size(512 * 1024).spawn(deep).unwrap().join().unwrap();
+    }
+
     #[test]
     fn what_is_no_json_is_malformed() {
         let deep = format!("{{\"inner\": {}", "[".repeat(10_000));

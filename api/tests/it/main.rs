@@ -17,6 +17,7 @@ mod groups;
 mod health;
 mod idempotency;
 mod imports;
+mod json_by_chance;
 mod kinds;
 mod limits;
 mod log_head;

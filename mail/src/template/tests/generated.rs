@@ -200,6 +200,11 @@ fn markup(names: &'static [&'static str]) -> impl Strategy<Value = String> {
         " width='{{ name }}'",
         " width=\"1e9px\"",
         " padding=''",
+        " inline=\"inline\"",
+        " path=\".a b\"",
+        " name=\"href\"",
+        " position=\"file-start\"",
+        " border='solid 1e9px'",
         " a=\"",
         " <",
         " css-class=\"ł\"",
@@ -226,6 +231,9 @@ fn markup(names: &'static [&'static str]) -> impl Strategy<Value = String> {
         "&#",
         "{",
         "<style>{#a{}}</style>",
+        ".a, b > i:first-child{c:d !important;",
+        "*{a:b}",
+        "[x='",
         "ł浩",
         "\0",
     ]);
@@ -279,6 +287,9 @@ const MJML: &[&str] = &[
     "mj-preview",
     "mj-title",
     "mj-font",
+    "mj-html-attributes",
+    "mj-selector",
+    "mj-html-attribute",
     "mj-body",
     "mjml",
 ];
@@ -306,6 +317,10 @@ fn mjml_by_chance_ends_no_process() {
             "<mjml>@</mjml>",
             "<mjml><mj-body>@</mj-body></mjml>",
             "<mjml><mj-head>@</mj-head><mj-body></mj-body></mjml>",
+            "<mjml><mj-head><mj-style inline=\"inline\">b i, .a{c:d}*{e:f}</mj-style><mj-html-attributes><mj-selector \
+             path=\"b\"><mj-html-attribute name=\"x\">y</mj-html-attribute></mj-selector></mj-html-attributes></mj-head>\
+             <mj-body><mj-section><mj-column><mj-text>@</mj-text></mj-column></mj-section></mj-body></mjml>",
+            "<mjml><mj-head><mj-style inline=\"inline\">@</mj-style></mj-head><mj-body><mj-raw><b>x</b></mj-raw></mj-body></mjml>",
             "<mjml><mj-body><mj-section><mj-column>@</mj-column></mj-section></mj-body></mjml>",
             "<mjml><mj-body><mj-section><mj-column><mj-text>@</mj-text></mj-column></mj-section></mj-body></mjml>",
         ]);

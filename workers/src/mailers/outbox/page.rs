@@ -54,8 +54,11 @@ impl Preview {
             headers: String::new(),
             cut: false,
         };
-        if let Some(message) = MessageParser::default().parse(content).filter(|_| !content.is_empty()) {
+        // The parser has assertions of its own that odd mails break: what it panics of is unreadable.
+        let parsed = std::panic::catch_unwind(|| MessageParser::default().parse(content)).ok().flatten();
+        if let Some(message) = parsed.filter(|_| !content.is_empty()) {
             preview.fill(&message);
+            drop_level_by_level(message);
         }
         preview
     }
@@ -76,6 +79,19 @@ impl Preview {
     fn cut(&mut self, text: &str, bytes_max: usize) -> String {
         self.cut |= text.len() > bytes_max;
         text[..text.floor_char_boundary(bytes_max)].to_owned()
+    }
+}
+
+/// Messages within messages would drop each other, as deep as they are nested, until the stack ends.
+fn drop_level_by_level(message: Message<'_>) {
+    let mut left = vec![message];
+    while let Some(mut message) = left.pop() {
+        left.extend(message.parts.iter_mut().filter_map(|part| {
+            match std::mem::replace(&mut part.body, PartType::Binary(Default::default())) {
+                PartType::Message(inner) => Some(inner),
+                _ => None,
+            }
+        }));
     }
 }
 
@@ -164,6 +180,9 @@ fn escape(text: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod by_chance;
 
 #[cfg(test)]
 mod tests {
