@@ -43,7 +43,7 @@ pub(super) fn readable(text: &str) -> impl Iterator<Item = EmailAddress> {
         if before.is_some_and(|c| c.is_alphanumeric() || c == '@') || behind == Some('@') {
             return None;
         }
-        let local = text[start..at].trim_start_matches(['\'', '`', '.']);
+        let local = text[start..at].trim_start_matches(['\'', '`', '.', '=']);
         EmailAddress::parse(&format!("{local}@{host}")).ok()
     })
 }

@@ -239,6 +239,10 @@ fn month(name: &str) -> Option<u32> {
         "dec dez déc dic",
     ];
     let name = name.to_lowercase();
+    // Finnish: November begins like March elsewhere.
+    if name.starts_with("marras") {
+        return Some(11);
+    }
     let is = |months: &&str| months.split(' ').any(|start| name.starts_with(start));
     // `juin` and `juil` begin alike, and so do no others.
     let found = MONTHS.iter().position(is)?;

@@ -58,8 +58,8 @@ impl Row {
         let cell = layout.address().map_or("", |column| record.field(column));
         let rejected = |reason| Rejection::new(record.line, cell, reason);
         check_width(&record, layout).map_err(rejected)?;
-        check_standing(&record, layout).map_err(rejected)?;
         let address = EmailAddress::parse(unquoted(cell)).map_err(|error| rejected(error.to_string()))?;
+        check_standing(&record, layout).map_err(rejected)?;
         let mut row = Self::of(record.line, address, master);
         if let Some(column) = layout.name() {
             row.name = name(record.field(column)).map_err(rejected)?;

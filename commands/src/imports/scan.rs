@@ -1,13 +1,14 @@
 //! Looks at every row of a file before any is imported: which order its dates have, which words of its columns about
 //! consent are not understood, and what somebody has to know who imports it.
 
+use super::columns::{is_about_mail, is_of_other_channel};
 use super::dates::{DateOrder, Evidence, NoDate, given_at};
 use super::header::shown;
 use super::layout::{Column, Layout};
 use super::meaning::Meaning;
 use super::row::check_standing;
 use super::splitter::Record;
-use super::words::{Says, is_unmistakable, says};
+use super::words::{Says, is_unmistakable, is_yes_or_no, says};
 use crate::FieldError;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,20 @@ struct Seen {
     /// Dates that give none with the day first, with the month first.
     day_first: Vec<(i64, NoDate)>,
     month_first: Vec<(i64, NoDate)>,
+    /// Of an attribute that may ask about mail: the first yes or no, while nothing else stands in it.
+    answer: Answer,
+    /// An attribute whose cells may say who may be written to.
+    is_judged: bool,
+}
+
+/// Whether a column has a yes or a no in every filled cell.
+#[derive(Default)]
+enum Answer {
+    #[default]
+    None,
+    First(String, i64),
+    /// It holds something else, or was given a meaning.
+    Other,
 }
 
 pub(super) struct Scan {
@@ -87,7 +102,6 @@ pub(super) struct Scan {
     date_order: Option<DateOrder>,
     now: DateTime<Utc>,
     columns: Vec<Seen>,
-    is_given: Vec<bool>,
     pub notes: Vec<String>,
     pub sample: Vec<SampleRow>,
     unwilling: i64,
@@ -109,10 +123,12 @@ impl Scan {
         date_order: Option<DateOrder>,
         now: DateTime<Utc>,
     ) -> Self {
-        let columns = layout.columns.iter().map(|_| Seen::default()).collect();
-        let is_given = layout.columns.iter().map(|column| given.meaning(&column.name).is_some()).collect();
+        let is_given: Vec<bool> =
+            layout.columns.iter().map(|column| given.meaning(&column.name).is_some()).collect();
+        let seen = |(column, is_given): (&Column, &bool)| Seen::of(column, *is_given);
+        let columns = layout.columns.iter().zip(&is_given).map(seen).collect();
         let (notes, sample) = (Vec::new(), Vec::new());
-        Self { layout, date_order, now, columns, is_given, notes, sample, unwilling: 0 }
+        Self { layout, date_order, now, columns, notes, sample, unwilling: 0 }
     }
 
     /// Of a list of people who opted out no cell matters but the address.
@@ -121,7 +137,9 @@ impl Scan {
             let shown = |cell: &str| cell.chars().take(SAMPLE_MAX_CHARS).collect();
             self.sample.push(SampleRow { line: record.line, cells: record.text().map(shown).collect() });
         }
-        if !is_judged || record.fields() > self.layout.columns.len() {
+        // Without an address a row is nobody's: a sum below the rows, or the header row once more.
+        let is_somebodys = self.layout.address().is_some_and(|place| record.field(place).contains('@'));
+        if !is_judged || !is_somebodys || record.fields() > self.layout.columns.len() {
             return;
         }
         let mut is_understood = true;
@@ -132,9 +150,7 @@ impl Scan {
                 Meaning::ConsentDate | Meaning::ConfirmationDate => {
                     seen.date(cell, record.line, self.now);
                 }
-                Meaning::Attribute if !self.is_given[place] && is_unmistakable(cell) => {
-                    seen.word(cell, record.line);
-                }
+                Meaning::Attribute if seen.is_judged => seen.attribute(cell, record.line),
                 meaning if says(meaning, cell) == Says::NotUnderstood => {
                     is_understood = false;
                     seen.word(cell, record.line);
@@ -153,7 +169,8 @@ impl Scan {
     pub fn end(mut self) -> Scanned {
         let mut faults = Vec::new();
         let mut warnings: Vec<Warning> = self.notes.iter().map(|note| Warning::note(note)).collect();
-        for (column, seen) in self.layout.columns.iter_mut().zip(&self.columns) {
+        for (column, seen) in self.layout.columns.iter_mut().zip(&mut self.columns) {
+            seen.answered();
             faults.extend(seen.words_fault(column));
             if column.meaning.is_date() {
                 match self.date_order.map_or_else(|| seen.order.order(), |order| Ok(Some(order))) {
@@ -190,6 +207,33 @@ fn order_fault(column: &Column, reason: &str) -> FieldError {
 }
 
 impl Seen {
+    /// A meaning that was given is not doubted; what is said of text messages or calls is not about mail.
+    fn of(column: &Column, is_given: bool) -> Self {
+        let is_judged = !is_given && !is_of_other_channel(&column.name);
+        let answer = if is_judged && is_about_mail(&column.name) { Answer::None } else { Answer::Other };
+        Self { is_judged, answer, ..Self::default() }
+    }
+
+    fn attribute(&mut self, cell: &str, line: i64) {
+        if is_unmistakable(cell) {
+            self.word(cell, line);
+        }
+        match &self.answer {
+            Answer::Other => {}
+            _ if cell.is_empty() => {}
+            _ if !is_yes_or_no(cell) => self.answer = Answer::Other,
+            Answer::None => self.answer = Answer::First(cell.to_owned(), line),
+            Answer::First(..) => {}
+        }
+    }
+
+    /// The end of the file: a column about mail with nothing but yes and no in it is no attribute.
+    fn answered(&mut self) {
+        if let Answer::First(cell, line) = std::mem::take(&mut self.answer) {
+            self.word(&cell, line);
+        }
+    }
+
     fn word(&mut self, cell: &str, line: i64) {
         let word: String = cell.chars().take(WORD_MAX_CHARS + 1).collect();
         if self.words.len() < WORDS_MAX && self.words.iter().all(|(known, _)| *known != word) {

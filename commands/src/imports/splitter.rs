@@ -226,9 +226,13 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Without white space and byte-order marks around it.
+/// Without what cannot be seen around it, and without `="…"`, by which a CSV keeps a spreadsheet from changing a cell.
 pub(super) fn trimmed(field: &str) -> &str {
-    field.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+    let unseen =
+        |c: char| c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+    let field = field.trim_matches(unseen);
+    let kept = field.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"'));
+    kept.map_or(field, |kept| kept.trim_matches(unseen))
 }
 
 #[cfg(test)]

@@ -15,33 +15,36 @@ pub(super) enum Says {
 }
 
 /// Compared as columns are.
-const YES: &str = "yes y true t 1 on ja j oui si sí sim da vrai wahr verdadero x ok checked да tak";
-const NO: &str =
-    "no n false f 0 off nein non nee nie falsch faux falso unchecked нет na null nil undefined nan";
+const YES: &str = "1 aktiviert ano checked da evet hai igen ja jah j kylla ok on oui prawda si sim t tak true vero \
+    verdadeiro verdadero vrai wahr x y yes да ναι так はい 是";
+const NO: &str = "0 deaktiviert ei f falsch falsk falso falsz false faux hayir n na nan nao ne nee nej nein nem nie \
+    nil no non null off unchecked undefined не нет ні οχι いいえ 否";
 /// In a column of standings `none` is who gets no mail; in one that says yes or no it is an empty cell.
 const NEVER: &str = "none never";
 
 const WILLING: &str = "subscribed active enabled confirmed optedin optin member owner manager verified valid \
-     deliverable express implied confirmedoptin expressconsent doubleoptin singleoptin marketingcontact normal granted \
-     given accepted agreed allowed email eachemail allemail single individual digest dailydigest abridged summary \
-     allow permitted subscribedtoemail optedintoemail abonniert angemeldet aktiv bestätigt abonné inscrit actif suscrito activo \
-     ingeschreven actief подписан активен";
+    deliverable express implied confirmedoptin expressconsent doubleoptin singleoptin marketingcontact normal \
+    granted given accepted agreed allowed email eachemail allemail single individual digest dailydigest abridged \
+    summary allow permitted subscribedtoemail optedintoemail abonniert angemeldet aktiv bestatigt abonne inscrit \
+    actif suscrito activo subscribe iscritto inscrito aktywny aktif ingeschreven actief подписан активен";
 
 /// People who must not be written to, also for want of a confirmation.
 const UNWILLING: &str = "unsubscribed unsubscribe optedout optout optedoutofemail cleaned bounced bounce bouncing \
-     hardbounce hardbounced softbounce softbounced complained complaint spam junk abuse reported blocked blocklisted \
-     blacklisted suppressed disabled unreachable unconfirmed nonsubscribed notsubscribed neversubscribed inactive \
-     pending unverified notconfirmed invalid undeliverable unmailable deleted removed banned cancelled canceled \
-     archived held onhold temphold suspended awaitingconfirmation pendingconfirmation validating needsattention erased \
-     overquota nomail noemail gone left expired revoked withdrawn denied declined refused rejected donotcontact \
-     donotemail donotmail nonmarketingcontact donotallow disallow disallowed hard soft permanent temporary quarantined invited notamember transactional redacted abgemeldet inaktiv \
-     abbestellt gekündigt gesperrt unbestätigt désabonné désinscrit inactif dadodebaja baja inactivo uitgeschreven \
-     отписан";
+    hardbounce hardbounced softbounce softbounced complained complaint spam junk abuse reported blocked blocklisted \
+    blacklisted suppressed disabled unreachable unconfirmed nonsubscribed notsubscribed neversubscribed inactive \
+    pending unverified notconfirmed invalid undeliverable unmailable deleted removed banned cancelled canceled \
+    archived held onhold temphold suspended awaitingconfirmation pendingconfirmation validating needsattention \
+    erased overquota nomail noemail gone left expired revoked withdrawn denied declined refused rejected \
+    donotcontact donotemail donotmail nonmarketingcontact donotallow disallow disallowed hard soft permanent \
+    temporary quarantined invited notamember transactional redacted abgemeldet inaktiv abbestellt gekundigt \
+    gesperrt unbestatigt desabonne desinscrit inactif dadodebaja baja inactivo uitgeschreven afgemeld descadastrado \
+    desuscrito disiscritto markedasspam nopermissionsset notset odhlasen wypisany отписан";
 
 /// Words that say it wherever they stand: a column that holds one is about consent, whatever its name.
 const UNMISTAKABLE: &str = "unsubscribed unsubscribe optedout optout optedoutofemail blocklisted blacklisted \
-     donotcontact donotemail donotmail hardbounce hardbounced bounced complained neversubscribed notsubscribed \
-     nonsubscribed abgemeldet désabonné désinscrit dadodebaja отписан";
+    donotcontact donotemail donotmail hardbounce hardbounced bounced complained neversubscribed notsubscribed \
+    nonsubscribed abgemeldet afgemeld desabonne desinscrit descadastrado desuscrito disiscritto dadodebaja odhlasen \
+    wypisany отписан";
 
 /// Longer cells are no such words.
 const WORD_MAX_BYTES: usize = 64;
@@ -90,6 +93,11 @@ pub(super) fn says(meaning: Meaning, cell: &str) -> Says {
     }
 }
 
+/// Whether a cell is a plain yes or no.
+pub(super) fn is_yes_or_no(cell: &str) -> bool {
+    matches!(read(cell), Cell::Yes | Cell::No)
+}
+
 enum Cell {
     Yes,
     No,
@@ -107,7 +115,7 @@ fn read(cell: &str) -> Cell {
         return Cell::Other;
     }
     let word = key(cell);
-    let number = || cell.parse::<f64>().ok();
+    let number = || cell.replace(',', ".").parse::<f64>().ok();
     // Databases write `0000-00-00 00:00:00` where there is no time.
     let zeros = || word.chars().all(|c| c == '0') && !word.is_empty();
     match () {
@@ -126,6 +134,40 @@ fn read(cell: &str) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_folded_as_cells_are() {
+        for word in
+            [YES, NO, NEVER, WILLING, UNWILLING, UNMISTAKABLE].into_iter().flat_map(str::split_whitespace)
+        {
+            assert_eq!(key(word), word);
+        }
+    }
+
+    #[test]
+    fn yes_and_no_are_read_in_other_languages() {
+        assert_says(
+            Meaning::Subscribed,
+            Says::Yes,
+            &["oui", "sí", "sì", "tak", "ano", "Evet", "WAHR", "igen", "はい"],
+        );
+        assert_says(
+            Meaning::Subscribed,
+            Says::No,
+            &["non", "não", "nej", "nie", "ne", "Hayır", "FALSCH", "nem", "いいえ"],
+        );
+        let left = [
+            "De\u{301}sabonne\u{301}",
+            "désinscrit",
+            "Gekündigt",
+            "disiscritto",
+            "Marked as spam",
+            "withdrawn",
+        ];
+        assert_says(Meaning::Status, Says::No, &left);
+        assert_says(Meaning::NotSubscribed, Says::No, &["1,0", "TRUE()"]);
+        assert_says(Meaning::NotSubscribed, Says::Nothing, &["0,0", "FALSE()"]);
+    }
 
     fn assert_says(meaning: Meaning, expected: Says, cells: &[&str]) {
         for cell in cells {

@@ -1,3 +1,7 @@
+use super::consent::{
+    ALONE, CALLS, DATES, DENIED, DETAILS, FILLERS, LINKS, NEGATIONS, NEGATIVE, OTHER_CHANNELS, POSITIVE,
+    STANDINGS, TOPICS, TOUCHED, WANTED, WHYS,
+};
 use super::*;
 use Meaning::{
     Attribute, ConfirmationDate, ConsentDate, ConsentIp, Email, FirstName, Name, NotSubscribed,
@@ -48,6 +52,15 @@ fn columns_that_say_yes_are_known_by_many_names() {
         "GDPR consent",
         "Marketing permission",
         "Subscribed to list",
+        "Resubscribed",
+        "Send newsletter?",
+        "Werbung erlaubt",
+        "Zgoda na newsletter",
+        "Souhlas s newsletterem",
+        "Iscritto",
+        "Newsletteranmeldung",
+        "Consent: Email",
+        "email_opt_in__c",
     ];
     assert_all(Subscribed, &columns);
 }
@@ -81,6 +94,26 @@ fn columns_that_say_no_are_known_by_many_names() {
         "Do not allow Emails",
         "Désabonné",
         "Invalid email address",
+        "consent_withdrawn",
+        "newsletter_refused",
+        "exclude_from_newsletter",
+        "former_subscriber",
+        "Newsletter abgelehnt",
+        "Newsletterstop",
+        "Werbung widersprochen",
+        "Werbesperre",
+        "Kein Mailing",
+        "No bulk email",
+        "dnc_email",
+        "automatically_unsubscribed",
+        "Opted out of email: Newsletter",
+        "Desuscrito",
+        "Disiscritto",
+        "Descadastrado",
+        "Wypisany",
+        "Odhlášen",
+        "Afgemeld",
+        "De\u{301}sabonne\u{301}",
     ];
     assert_all(NotSubscribed, &columns);
     let dates = [
@@ -97,6 +130,11 @@ fn columns_that_say_no_are_known_by_many_names() {
         "UNSUB_REASON_OTHER",
         "Unsubscribe campaign",
         "Abmeldedatum",
+        "consent_withdrawn_at",
+        "marketing_consent_revoked_on",
+        "Consent withdrawal reason",
+        "email_optout_source",
+        "Confirmed Opt-Out Source",
     ];
     assert_all(OptOutDate, &dates);
 }
@@ -118,7 +156,22 @@ fn words_on_somebodys_standing_are_known() {
 
 #[test]
 fn what_can_be_read_both_ways_is_not_guessed() {
-    assert_all(NotUnderstood, &["not unsubscribed", "Not opted out", "active_subscription"]);
+    let columns = [
+        "not unsubscribed",
+        "Not opted out",
+        "active_subscription",
+        "unconsented",
+        "subscription_cancelled_at",
+        "subscription_expires_at",
+        "Subscription renewal date",
+        "Newsletter paused",
+        "gdpr_erased",
+        "Consent via form",
+        "No-nonsense newsletter",
+        "Retirement newsletter",
+        "Exclusive newsletter",
+    ];
+    assert_all(NotUnderstood, &columns);
 }
 
 #[test]
@@ -147,8 +200,41 @@ fn other_columns_are_attributes() {
         "Became a Subscriber Date",
         "Subscriber",
         "Subscription No.",
+        "SMS Marketing Consent",
+        "Email marketing consent updated at",
+        "Discriminator",
+        "Mailing City",
+        "No. of mails",
+        "Last email opened",
+        "Emails received (6mo)",
     ];
     assert_all(Attribute, &columns);
+}
+
+#[test]
+fn lists_are_folded_as_names_are() {
+    let spellings = SPELLINGS.iter().map(|(_, spellings)| *spellings);
+    let lists = [
+        NEGATIVE,
+        POSITIVE,
+        TOPICS,
+        ALONE,
+        WANTED,
+        DENIED,
+        NEGATIONS,
+        OTHER_CHANNELS,
+        CALLS,
+        LINKS,
+        DETAILS,
+        WHYS,
+        DATES,
+        STANDINGS,
+        TOUCHED,
+        FILLERS,
+    ];
+    for word in spellings.chain(lists).flat_map(str::split_whitespace) {
+        assert_eq!(key(word), word);
+    }
 }
 
 #[test]

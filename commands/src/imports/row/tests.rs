@@ -160,4 +160,5 @@ fn every_address_that_can_be_read_is_opted_out() {
     assert!(opted_out("email,name\nnobody,Ana\n").is_err());
     let both = opted_out("Email,E-Mail,owner\na@example.com,b@example.com,c@example.com\n").ok();
     assert_eq!(both, Some(vec!["a@example.com".to_owned(), "b@example.com".to_owned()]));
+    assert_eq!(opted_out("email;a;b\n\"=a@example.com;x\n").ok(), Some(vec!["a@example.com".to_owned()]));
 }

@@ -141,6 +141,57 @@ async fn usual_exports_make_nobody_active_who_left(pool: PgPool) {
     }
 }
 
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_consent_that_was_taken_back_makes_nobody_active(pool: PgPool) {
+    let cases: [(&str, &[&str]); 17] = [
+        ("email,consent_withdrawn", &["in@x.example,FALSE", "out@x.example,TRUE"]),
+        (
+            "email,consent_at,consent_withdrawn_at",
+            &["in@x.example,2024-01-01,", "out@x.example,2024-01-01,2024-02-01"],
+        ),
+        ("email,marketing_consent_revoked_on", &["in@x.example,", "out@x.example,2024-02-01"]),
+        ("email,newsletter_refused", &["in@x.example,no", "out@x.example,yes"]),
+        ("email,exclude_from_newsletter", &["in@x.example,no", "out@x.example,yes"]),
+        ("email,former_subscriber", &["in@x.example,0", "out@x.example,1"]),
+        ("email,automatically_unsubscribed", &["in@x.example,0", "out@x.example,1"]),
+        ("email,dnc_email", &["in@x.example,0", "out@x.example,1"]),
+        ("E-Mail;Newsletter abgelehnt", &["in@x.example;nein", "out@x.example;ja"]),
+        (
+            "E-Mail;Werbesperre;Newsletter Stop",
+            &["in@x.example;nein;", "out@x.example;ja;", "out2@x.example;nein;x"],
+        ),
+        ("Correo electrónico;Desuscrito", &["in@x.example;no", "out@x.example;sí"]),
+        ("Email;Disiscritto", &["in@x.example;no", "out@x.example;sì"]),
+        ("E-mail;Descadastrado", &["in@x.example;não", "out@x.example;sim"]),
+        (
+            "Adres e-mail;Zgoda;Wypisany",
+            &["in@x.example;tak;nie", "out@x.example;tak;tak", "out2@x.example;nie;nie"],
+        ),
+        ("E-mailadres;Aangemeld;Afgemeld", &["in@x.example;ja;nee", "out@x.example;ja;ja"]),
+        ("E-postadress;Prenumererar", &["in@x.example;ja", "out@x.example;nej"]),
+        (
+            "Email,Email Marketing Consent,SMS Marketing Consent",
+            &["in@x.example,SUBSCRIBED,NEVER_SUBSCRIBED", "out@x.example,UNSUBSCRIBED,SUBSCRIBED"],
+        ),
+    ];
+    for (header, rows) in cases {
+        assert_eq!(active_of(&pool, header, rows).await, ["in@x.example"], "{header}");
+    }
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn what_a_spreadsheet_puts_around_the_rows_stops_nothing(pool: PgPool) {
+    let cases: [(&str, &[&str]); 4] = [
+        ("email,subscribed", &["in@x.example,1", "out@x.example,0", ",,", "Total,2"]),
+        ("email,status", &["in@x.example,active", "email,status", "out@x.example,unsubscribed"]),
+        ("=\"email\",=\"opt_out\"", &["=\"in@x.example\",=\"FALSE\"", "=\"out@x.example\",=\"TRUE\""]),
+        ("\u{200b}Email;Sub\u{200b}scribed\u{a0}", &["in@x.example\u{200b};\u{a0}yes", "out@x.example;no"]),
+    ];
+    for (header, rows) in cases {
+        assert_eq!(active_of(&pool, header, rows).await, ["in@x.example"], "{header}");
+    }
+}
+
 async fn refusal(pool: &PgPool, request: ImportRequest, text: &str) -> (String, String) {
     let commands = commands(pool);
     let error = commands.start_import(&context(), request, body(text.to_owned())).await.unwrap_err();
@@ -153,6 +204,8 @@ async fn refusal(pool: &PgPool, request: ImportRequest, text: &str) -> (String, 
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn what_is_not_understood_stops_the_import_before_anybody_is_active(pool: PgPool) {
+    let counted = "email,Mails per week\na@example.com,1\nb@example.com,7\n";
+    assert!(commands(&pool).try_import(active(None), body(counted)).await.unwrap().can_be_imported);
     let many: String = (0..20_000).map(|n| format!("reader{n}@example.com,active\n")).collect();
     for (text, named) in [
         ("email,status\na@example.com,gold\n".to_owned(), "\"gold\" (line 2)"),
@@ -160,6 +213,12 @@ async fn what_is_not_understood_stops_the_import_before_anybody_is_active(pool: 
         ("email,subscribed\na@example.com,maybe\n".to_owned(), "\"maybe\""),
         ("email,not unsubscribed\na@example.com,1\n".to_owned(), "both ways"),
         ("email,Kundenart\na@example.com,Unsubscribed\n".to_owned(), "\"Kundenart\" seems to say"),
+        (
+            "email,Can be emailed\na@example.com,Yes\nb@example.com,\nc@example.com,No\n".to_owned(),
+            "\"Yes\" (line 2)",
+        ),
+        ("email,Wants mails\na@example.com,1\nb@example.com,0\n".to_owned(), "\"Wants mails\" seems to say"),
+        ("email,subscription_cancelled_at\na@example.com,2024-03-01\n".to_owned(), "both ways"),
     ] {
         let (field, reason) = refusal(&pool, active(None), &text).await;
         assert!(
