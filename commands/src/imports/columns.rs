@@ -108,5 +108,13 @@ pub(super) fn may_be_address(column: &str) -> bool {
     (key.contains("mail") || plain.contains(&key.as_str())) && meaning(column) == Meaning::Attribute
 }
 
+/// Behind the column of the address: another one of the same person's.
+pub(super) fn is_other_address(column: &str) -> bool {
+    const OTHERS: &str = "additional alternat alternative autre backup home otr other personal privat second weiter work zweit";
+    let key = key(column);
+    let numbered = key.contains(|c: char| c.is_ascii_digit());
+    may_be_address(column) && (numbered || OTHERS.split(' ').any(|part| key.contains(part)))
+}
+
 #[cfg(test)]
 mod tests;

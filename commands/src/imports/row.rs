@@ -71,14 +71,15 @@ impl Row {
     }
 
     /// Every address that can be read in a row of a list of people who opted out. A row as the header has it names them
-    /// in its column; of any other row every place counts, since it may hold others.
+    /// in its columns of addresses; of any other row every place counts, since it may hold others.
     pub fn read_opted_out(
         record: Record<'_>,
         layout: &Layout,
         master: &MasterKey,
     ) -> Result<Vec<Self>, Rejection> {
         let is_address = |column: &Column| {
-            column.meaning == Meaning::Email || columns::meaning(&column.name) == Meaning::Email
+            let is_other = column.meaning == Meaning::Attribute && columns::is_other_address(&column.name);
+            column.meaning == Meaning::Email || columns::meaning(&column.name) == Meaning::Email || is_other
         };
         let columns = layout.columns.iter().enumerate().filter(|(_, column)| is_address(column));
         let cells: Vec<&str> = columns.map(|(place, _)| record.field(place)).collect();

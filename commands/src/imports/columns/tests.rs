@@ -238,6 +238,18 @@ fn lists_are_folded_as_names_are() {
 }
 
 #[test]
+fn another_address_of_the_same_person_is_known() {
+    for column in
+        ["E-mail 2 - Value", "Additional email addresses", "Secondary mail 2", "Work Email", "Private E-Mail"]
+    {
+        assert!(is_other_address(column), "{column}");
+    }
+    for column in ["Email", "Contact owner", "Email owner", "Mailing City", "Mailing list"] {
+        assert!(!is_other_address(column), "{column}");
+    }
+}
+
+#[test]
 fn a_spelling_has_one_meaning() {
     let all = || SPELLINGS.iter().flat_map(|(_, spellings)| spellings.split(' '));
     let distinct: std::collections::BTreeSet<_> = all().collect();

@@ -160,5 +160,12 @@ fn every_address_that_can_be_read_is_opted_out() {
     assert!(opted_out("email,name\nnobody,Ana\n").is_err());
     let both = opted_out("Email,E-Mail,owner\na@example.com,b@example.com,c@example.com\n").ok();
     assert_eq!(both, Some(vec!["a@example.com".to_owned(), "b@example.com".to_owned()]));
+    let google = opted_out(
+        "E-mail 1 - Value,E-mail 2 - Value,Email owner\na@example.com,b@example.com,c@example.com\n",
+    )
+    .ok();
+    assert_eq!(google, both);
+    let sheet = opted_out("Email;Additional email addresses\n=\"a@example.com\";b@example.com, x\n").ok();
+    assert_eq!(sheet, both);
     assert_eq!(opted_out("email;a;b\n\"=a@example.com;x\n").ok(), Some(vec!["a@example.com".to_owned()]));
 }
