@@ -15,6 +15,13 @@ pub type Attributes = BTreeMap<String, String>;
 
 /// `snake_case` of a column or attribute name, as templates use it; `None` where nothing is left or it is too long.
 pub fn snake_case(name: &str) -> Option<String> {
+    let snake = snake(name);
+    let starts_well = snake.starts_with(|c: char| c.is_alphabetic());
+    (starts_well && snake.len() <= NAME_MAX_BYTES).then_some(snake)
+}
+
+/// The words of a name with underscores between them, however long it is and whatever it begins with.
+pub(crate) fn snake(name: &str) -> String {
     let mut snake = String::new();
     let mut previous_lower = false;
     for c in name.trim().chars() {
@@ -31,9 +38,7 @@ pub fn snake_case(name: &str) -> Option<String> {
             }
         }
     }
-    let snake = snake.trim_end_matches('_');
-    let starts_well = snake.starts_with(|c: char| c.is_alphabetic());
-    (starts_well && snake.len() <= NAME_MAX_BYTES).then(|| snake.to_owned())
+    snake.trim_end_matches('_').to_owned()
 }
 
 /// Names that templates use for something else: built-in fields, functions, and words of the language.

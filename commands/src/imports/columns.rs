@@ -42,8 +42,8 @@ const SPELLINGS: [(Meaning, &str); 12] = [
     (Meaning::ConfirmationIp, "confirmip confirmipaddress confirmationip confirmedip"),
     (
         Meaning::Subscribed,
-        "subscribed issubscribed optin optedin isoptedin accepts consent active isactive enabled isenabled confirmed \
-         isconfirmed emailconfirmed verified emailverified isverified newsletter newsletters marketing emailmarketing \
+        "subscribed issubscribed optin optedin isoptedin accept accepts accepted consent active isactive enabled \
+         isenabled confirmed isconfirmed emailconfirmed verified emailverified isverified newsletter newsletters marketing emailmarketing \
          marketingemail marketingemails gdpr dsgvo mailable emailable contactable abonniert angemeldet abonne inscrit \
          suscrito iscritto inscrito ingeschreven подписан подписка einwilligung zustimmung consentement consentimiento",
     ),
@@ -63,8 +63,8 @@ const SPELLINGS: [(Meaning, &str); 12] = [
         Meaning::OptOutDate,
         "unsubtime unsubscribetime unsubscribedat unsubscribedon unsubscribedate optouttime optoutdate optedoutat \
          cleantime cleancampaigntitle cleancampaignid unsubreason unsubreasonother unsubcampaigntitle unsubcampaignid \
-         austragungsdatum austragedatum ausgetragenam deletedat emailhardbouncereason emailhardbouncereasonenum \
-         emailbouncedreason emailbounceddate bouncedat \
+         deactivated deactivatedat deactivationdate austragungsdatum austragedatum ausgetragenam deletedat \
+         emailhardbouncereason emailhardbouncereasonenum emailbouncedreason emailbounceddate bouncedat \
          emailquarantinedreason emailaddressquarantinereason emailsuppressions abmeldedatum abgemeldetam",
     ),
 ];

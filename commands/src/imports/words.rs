@@ -38,7 +38,7 @@ const UNWILLING: &str = "unsubscribed unsubscribe optedout optout optedoutofemai
     donotcontact donotemail donotmail nonmarketingcontact donotallow disallow disallowed hard soft permanent \
     temporary quarantined invited notamember transactional redacted abgemeldet inaktiv abbestellt gekundigt \
     gesperrt unbestatigt desabonne desinscrit inactif dadodebaja baja inactivo uitgeschreven afgemeld descadastrado \
-    desuscrito disiscritto markedasspam nopermissionsset notset odhlasen wypisany отписан";
+    desuscrito disiscritto ausstehend noconsent markedasspam nopermissionsset notset odhlasen wypisany отписан";
 
 /// Words that say it wherever they stand: a column that holds one is about consent, whatever its name.
 const UNMISTAKABLE: &str = "unsubscribed unsubscribe optedout optout optedoutofemail blocklisted blacklisted \

@@ -4,7 +4,8 @@
 //! languages say for the same.
 
 use super::{Meaning, folded, key};
-use crate::attributes::snake_case;
+use crate::attributes::snake;
+use unicode_normalization::UnicodeNormalization;
 
 /// Parts of a name that say who must not be written to.
 pub(super) const NEGATIVE: &str = "abbestell abgemeld abmeld afgemeld afmeld ausgetrag avmeld avprenum avregist ayril \
@@ -35,10 +36,11 @@ pub(super) const CALLS: &str = "call calls";
 /// A column that leads somewhere.
 pub(super) const LINKS: &str = "hash id link token url";
 /// A column that only tells more about a subscription.
-pub(super) const DETAILS: &str = "amount clicked count delivered method name number opened plan price rate referrer replied \
-    score source tier title total version wording";
+pub(super) const DETAILS: &str = "method name plan price referrer source tier title version wording";
+/// A column that counts mails.
+pub(super) const COUNTS: &str = "amount clicked count delivered number opened rate replied score total";
 pub(super) const WHYS: &str =
-    "by campaign cause comment grund message method motivo note raison reason source via";
+    "by campaign cause comment grund message method mode motivo note raison reason source via";
 pub(super) const DATES: &str = "am at data date datum fecha on since time timestamp";
 pub(super) const STANDINGS: &str = "level preference standing state status type";
 /// When it was touched last, which is not when somebody consented.
@@ -89,10 +91,13 @@ pub(in crate::imports) fn is_of_other_channel(column: &str) -> bool {
 pub(in crate::imports) fn is_about_mail(column: &str) -> bool {
     let key = key(column);
     let name = Name::of(column, &key);
-    name.has(TOPICS)
-        && !is_of_other_channel(column)
-        && !name.says(DETAILS)
-        && !key.starts_with("marketingemails")
+    // Substack's: whether they pay, where another column says who wants no mail.
+    let is_else = name.says(COUNTS)
+        || name.says(LINKS)
+        || name.counts()
+        || key.starts_with("marketingemails")
+        || matches!(key.as_str(), "activesubscription" | "htmlemail");
+    (name.has(TOPICS) || name.is_positive()) && !is_else && !is_of_other_channel(column)
 }
 
 /// A column's name, folded.
@@ -103,8 +108,8 @@ struct Name<'a> {
 
 impl<'a> Name<'a> {
     fn of(column: &str, key: &'a str) -> Self {
-        let snake = snake_case(column).unwrap_or_default();
-        Self { key, words: folded(&snake).split('_').map(str::to_owned).collect() }
+        let composed: String = column.nfkc().collect();
+        Self { key, words: folded(&snake(&composed)).split('_').map(str::to_owned).collect() }
     }
 
     fn has(&self, parts: &str) -> bool {
@@ -152,7 +157,7 @@ impl<'a> Name<'a> {
             () if self.says(LINKS) || self.counts() => Meaning::Attribute,
             () if takes_back && denies => Meaning::NotUnderstood,
             () if takes_back && (self.is_date() || self.says(WHYS)) => Meaning::OptOutDate,
-            () if self.says(DETAILS) => Meaning::Attribute,
+            () if self.says(DETAILS) || self.says(COUNTS) => Meaning::Attribute,
             () if self.says(TOUCHED) && self.is_date() => Meaning::Attribute,
             () if !self.is_clear() => Meaning::NotUnderstood,
             () if takes_back || denies => Meaning::NotSubscribed,

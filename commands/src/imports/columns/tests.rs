@@ -1,6 +1,6 @@
 use super::consent::{
-    ALONE, CALLS, DATES, DENIED, DETAILS, FILLERS, LINKS, NEGATIONS, NEGATIVE, OTHER_CHANNELS, POSITIVE,
-    STANDINGS, TOPICS, TOUCHED, WANTED, WHYS,
+    ALONE, CALLS, COUNTS, DATES, DENIED, DETAILS, FILLERS, LINKS, NEGATIONS, NEGATIVE, OTHER_CHANNELS,
+    POSITIVE, STANDINGS, TOPICS, TOUCHED, WANTED, WHYS,
 };
 use super::*;
 use Meaning::{
@@ -61,6 +61,7 @@ fn columns_that_say_yes_are_known_by_many_names() {
         "Newsletteranmeldung",
         "Consent: Email",
         "email_opt_in__c",
+        "accept",
     ];
     assert_all(Subscribed, &columns);
 }
@@ -114,6 +115,8 @@ fn columns_that_say_no_are_known_by_many_names() {
         "Odhlášen",
         "Afgemeld",
         "De\u{301}sabonne\u{301}",
+        "Consentement re\u{301}voque\u{301}",
+        "2. Newsletter abgelehnt",
     ];
     assert_all(NotSubscribed, &columns);
     let dates = [
@@ -133,6 +136,8 @@ fn columns_that_say_no_are_known_by_many_names() {
         "consent_withdrawn_at",
         "marketing_consent_revoked_on",
         "Consent withdrawal reason",
+        "deactivated",
+        "Unsubscribed Mode",
         "email_optout_source",
         "Confirmed Opt-Out Source",
     ];
@@ -166,6 +171,7 @@ fn what_can_be_read_both_ways_is_not_guessed() {
         "Subscription renewal date",
         "Newsletter paused",
         "gdpr_erased",
+        "Newsletter, to be sent to me and to the other members of my club each month with all that is on: refused",
         "Consent via form",
         "No-nonsense newsletter",
         "Retirement newsletter",
@@ -224,6 +230,7 @@ fn lists_are_folded_as_names_are() {
         NEGATIONS,
         OTHER_CHANNELS,
         CALLS,
+        COUNTS,
         LINKS,
         DETAILS,
         WHYS,
@@ -246,6 +253,26 @@ fn another_address_of_the_same_person_is_known() {
     }
     for column in ["Email", "Contact owner", "Email owner", "Mailing City", "Mailing list"] {
         assert!(!is_other_address(column), "{column}");
+    }
+}
+
+#[test]
+fn columns_whose_answers_may_be_about_mail_are_known() {
+    for column in
+        ["Can be emailed", "Mailing list", "Consent source", "Newsletter: product name", "Opt-in method"]
+    {
+        assert!(meaning(column) == Attribute && is_about_mail(column), "{column}");
+    }
+    for column in [
+        "Town",
+        "htmlemail",
+        "subscription_id",
+        "Emails opened",
+        "Subscription No.",
+        "Marketing emails bounced",
+        "SMS consent",
+    ] {
+        assert!(meaning(column) == Attribute && !is_about_mail(column), "{column}");
     }
 }
 

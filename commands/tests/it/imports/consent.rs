@@ -218,6 +218,10 @@ async fn what_is_not_understood_stops_the_import_before_anybody_is_active(pool: 
             "\"Yes\" (line 2)",
         ),
         ("email,Wants mails\na@example.com,1\nb@example.com,0\n".to_owned(), "\"Wants mails\" seems to say"),
+        (
+            "email,Newsletter name\na@example.com,ja\nb@example.com,nein\n".to_owned(),
+            "\"Newsletter name\" seems to say",
+        ),
         ("email,subscription_cancelled_at\na@example.com,2024-03-01\n".to_owned(), "both ways"),
     ] {
         let (field, reason) = refusal(&pool, active(None), &text).await;
