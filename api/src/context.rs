@@ -47,7 +47,11 @@ pub(crate) fn of(app: &App, parts: &Parts, parts_of_body: &[&[u8]]) -> Result<Co
 pub(crate) fn plain(parts: &Parts) -> Context {
     let (actor, _) = actors(parts.extensions.get::<Principal>().unwrap_or(&Principal::Nobody));
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0);
-    Context { actor, request_id, ..Context::default() }
+    let session = match parts.extensions.get() {
+        Some(Principal::User(user)) => Some((user.id, user.session)),
+        Some(Principal::Nobody | Principal::Key { .. } | Principal::Reader(_)) | None => None,
+    };
+    Context { actor, request_id, session, ..Context::default() }
 }
 
 /// Of a command without body and key.

@@ -1,6 +1,6 @@
 //! Who sends a command, and how it may be repeated.
 
-use domain::Sequence;
+use domain::{Sequence, SessionId, UserId};
 use eventstore::{IdempotencyKey, Metadata, Request};
 use serde_json::Value;
 use uuid::Uuid;
@@ -13,6 +13,8 @@ pub struct Context {
     pub idempotency: Option<IdempotencyKey>,
     /// The version that the client has seen (`If-Match`).
     pub if_match: Option<Sequence>,
+    /// Of somebody who signed in.
+    pub session: Option<(UserId, SessionId)>,
 }
 
 impl Context {

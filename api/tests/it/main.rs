@@ -5,6 +5,7 @@
 
 mod access;
 mod account_links;
+mod admin_races;
 mod audit;
 mod auth;
 mod bodies;

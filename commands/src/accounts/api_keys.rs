@@ -1,4 +1,4 @@
-use super::{record, scopes};
+use super::{acting, record, scopes};
 use crate::secrets::{self, Given};
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, Utc};
@@ -74,6 +74,7 @@ impl Commands {
         let NewApiKey { name, scopes, expires_at } = new;
         let make = ApiKeyCommand::Make { name: name.clone(), scopes, expires_at };
         let mut tx = self.store.pool.begin().await?;
+        acting::lock_by_admin(&mut tx, context, None).await?;
         let made = record::<ApiKey>(&mut tx, id, &SubjectKeys::new(), make, context).await?.after;
         sqlx::query(
             "INSERT INTO api_keys (api_key_id, key_hash, name, scopes, expires_at) VALUES ($1, $2, $3, $4, $5)",
@@ -93,6 +94,7 @@ impl Commands {
     /// From the commit on the key opens nothing.
     pub async fn revoke_api_key(&self, context: &Context, id: ApiKeyId) -> Result<(), CommandError> {
         let mut tx = self.store.pool.begin().await?;
+        acting::lock_by_admin(&mut tx, context, None).await?;
         let revoke =
             "UPDATE api_keys SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE api_key_id = $1";
         sqlx::query(revoke).bind(id).execute(&mut *tx).await?;

@@ -5,7 +5,7 @@
 //! subject that has come by the address, signs in as nobody, until an administrator unlinks the first.
 
 use super::sign_in::SignedIn;
-use super::{lock, record, roles, set_version};
+use super::{acting, lock, record, roles, set_version};
 use crate::{CommandError, Commands, Context, idempotent, secrets};
 use chrono::{DateTime, Utc};
 use domain::session::Refusal;
@@ -96,7 +96,7 @@ impl Commands {
         if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
             return Ok(done);
         }
-        lock(&mut tx, user).await?;
+        acting::lock_by_admin(&mut tx, context, Some(user)).await?;
         let unlink = UserCommand::UnlinkIdentities;
         let recorded = record::<User>(&mut tx, user, &SubjectKeys::new(), unlink, context).await?;
         sqlx::query("DELETE FROM identities WHERE user_id = $1").bind(user).execute(&mut *tx).await?;

@@ -4,6 +4,7 @@
 //! written in the same transaction and is in no event. Locks are taken in the order account, identities, sessions by id, refresh
 //! tokens; what is decided is looked up in a statement after the lock.
 
+mod acting;
 mod api_keys;
 mod chosen;
 mod identity;

@@ -1,6 +1,6 @@
 use super::{key_of, record, roles, sealed, sealed_text, set_version, words};
 use crate::account_mails::{INVITATIONS, forget_links};
-use crate::accounts::sessions;
+use crate::accounts::{acting, sessions};
 use crate::idempotent;
 use crate::passwords::Password;
 use crate::{CommandError, Commands, Context};
@@ -91,6 +91,7 @@ impl Commands {
         if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
             return Ok(done);
         }
+        acting::lock_by_admin(&mut tx, context, None).await?;
         let id = ids::new_id();
         let keys = sealing::create(&mut tx, &self.store.master, &[id]).await?;
         let key = key_of(&keys, id)?;
@@ -154,8 +155,9 @@ impl Commands {
         if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
             return Ok(done);
         }
+        acting::lock_by_admin(&mut tx, context, Some(id)).await?;
         let found: Option<Vec<u8>> =
-            sqlx::query_scalar("SELECT address_hash FROM accounts WHERE user_id = $1 FOR NO KEY UPDATE")
+            sqlx::query_scalar("SELECT address_hash FROM accounts WHERE user_id = $1")
                 .bind(id)
                 .fetch_optional(&mut *tx)
                 .await?;
@@ -186,10 +188,7 @@ impl Commands {
         if let Some(done) = idempotent::take(&mut tx, context.idempotency.as_ref()).await? {
             return Ok(done);
         }
-        // All administrators with the user, so that two of them cannot demote each other at once.
-        let lock =
-            "SELECT FROM accounts WHERE user_id = $1 OR 'admin' = ANY(roles) ORDER BY user_id FOR UPDATE";
-        sqlx::query(lock).bind(id).execute(&mut *tx).await?;
+        acting::lock_all_by_admin(&mut tx, context, id).await?;
         let UserPatch { roles, disabled } = patch;
         let change = UserCommand::Change { roles, disabled };
         let had_admin = has_admin(&mut tx).await?;
