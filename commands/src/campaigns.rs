@@ -1,9 +1,9 @@
 use crate::{CommandError, Commands, Context, permits};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::campaign::{Campaign, CampaignCommand, CampaignError, Details, Manifest, OnUnknown};
-use domain::template::Template;
-use domain::{CampaignId, DispatchId, GroupId, TemplateId};
-use eventstore::{Done, ExecuteError, clock, ids, load};
+use domain::template::{Content, Template};
+use domain::{CampaignId, DispatchId, GroupId, Sequence, TemplateId};
+use eventstore::{Done, ExecuteError, clock, ids, load, load_at};
 use serde_json::{Value, json};
 
 /// A time this far in the past is taken for now.
@@ -42,6 +42,7 @@ impl From<CampaignError> for CommandError {
             CampaignError::Unknown => Self::NotFound("campaign"),
             CampaignError::Exists => Self::Conflict,
             CampaignError::Forbidden { status } => Self::forbidden(status, error.to_string()),
+            CampaignError::OlderTemplate(_) => Self::invalid("version", error.to_string()),
         }
     }
 }
@@ -197,6 +198,40 @@ impl Commands {
         self.forget_deaths(id).await?;
         let request = context.request(json!({ "campaign_id": id, "status": "sending" }));
         self.command_campaign(id, CampaignCommand::Resume, request).await
+    }
+
+    /// The version of its template that a paused campaign may take, with what it says. `None`: the newest.
+    pub async fn newer_template(
+        &self,
+        id: CampaignId,
+        version: Option<Sequence>,
+    ) -> Result<(Sequence, Content), CommandError> {
+        let campaign = load::<Campaign>(&self.store.pool, id).await?.aggregate;
+        let Some(details) = campaign.details.clone().filter(|_| campaign.exists()) else {
+            return Err(CommandError::NotFound("campaign"));
+        };
+        campaign.may_take_template()?;
+        let newest = self.template(details.template_id).await?.version;
+        let version = version.unwrap_or(newest);
+        if !(1..=newest).contains(&version) {
+            let reason = format!("is not there: the template's newest version is {newest}");
+            return Err(CommandError::invalid("version", reason));
+        }
+        let template = load_at::<Template>(&self.store.pool, details.template_id, version).await?;
+        Ok((version, template.aggregate.content))
+    }
+
+    /// Lets a paused campaign send this version of its template to those who have no mail yet. It is checked by the caller, who can
+    /// render it.
+    pub async fn take_template(
+        &self,
+        context: &Context,
+        id: CampaignId,
+        template_version: Sequence,
+    ) -> Result<Done, CommandError> {
+        let answer = json!({ "campaign_id": id, "status": "paused", "template_version": template_version });
+        self.command_campaign(id, CampaignCommand::TakeTemplate { template_version }, context.request(answer))
+            .await
     }
 
     /// When this returns, no send of the campaign starts any more; the remaining recipients are closed soon after.

@@ -43,6 +43,7 @@ pub use permits::{LONGEST, reader_key};
 pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
 pub use subscriptions::{NewSubscription, SubscriptionLink, SubscriptionToken};
+pub use templates::Behind;
 pub use test_mail::TestRecipients;
 
 /// What is said of a person, a mail or a cell that cannot be read: damaged, or of a later release.

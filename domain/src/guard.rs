@@ -71,6 +71,8 @@ pub struct CampaignGate {
     pub group: GroupId,
     pub status: &'static str,
     pub due_at: Option<DateTime<Utc>>,
+    /// What its mails are made from: one that was made from another version is not authorized.
+    pub template_version: Sequence,
 }
 
 /// What a campaign needs.

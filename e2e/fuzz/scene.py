@@ -128,6 +128,10 @@ class Scene:
         with self.once:
             return self._sending
 
+    def paused(self):
+        with self.once:
+            return self._paused
+
     def ended(self):
         with self.once:
             return self._ended
@@ -138,6 +142,14 @@ class Scene:
         group = self.group()
         self.subscriber(group)
         return self._launched(group, "sending")
+
+    @functools.cached_property
+    def _paused(self):
+        group = self.group()
+        self.subscriber(group)
+        campaign = self._launched(group, "sending")
+        self.post(f"/emails/{campaign}/pause", {})
+        return campaign
 
     @functools.cached_property
     def _ended(self):

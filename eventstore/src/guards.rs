@@ -89,15 +89,17 @@ async fn set_campaign(tx: &mut PgConnection, gate: &CampaignGate) -> Result<(), 
         .execute(&mut *tx)
         .await?;
     sqlx::query(
-        "INSERT INTO campaign_gates (campaign_id, template_id, group_id, status, due_at) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO campaign_gates (campaign_id, template_id, group_id, status, due_at, template_version)
+         VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (campaign_id) DO UPDATE SET template_id = excluded.template_id, group_id = excluded.group_id,
-             status = excluded.status, due_at = excluded.due_at",
+             status = excluded.status, due_at = excluded.due_at, template_version = excluded.template_version",
     )
     .bind(gate.campaign)
     .bind(gate.template)
     .bind(gate.group)
     .bind(gate.status)
     .bind(gate.due_at)
+    .bind(gate.template_version.cast_signed())
     .execute(tx)
     .await?;
     Ok(())

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use domain::campaign::{Campaign, CampaignEvent};
 use domain::dispatch::{Dispatch, DispatchEvent, State};
 use domain::subscriber::{Subscriber, SubscriberEvent};
-use domain::{CampaignId, DispatchId, SubscriberId};
+use domain::{CampaignId, DispatchId, Sequence, SubscriberId};
 use eventstore::{LogEvent, StoreError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,15 +31,16 @@ impl Projection for CampaignReport {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["campaign_report", DISPATCHES, "campaign_report_unsubscribed"]
+        &["campaign_report", DISPATCHES, "campaign_report_unsubscribed", "campaign_report_versions"]
     }
 
     async fn apply(&self, tx: &mut PgConnection, events: &[LogEvent]) -> Result<(), ApplyError> {
         apply_campaigns(tx, events).await?;
-        let mut sums = Sums::new();
-        apply_dispatches(tx, events, &mut sums).await?;
+        let (mut sums, mut versions) = (Sums::new(), Versions::new());
+        apply_dispatches(tx, events, &mut sums, &mut versions).await?;
         apply_opt_outs(tx, events, &mut sums).await?;
-        Ok(add(tx, sums).await?)
+        add(tx, sums).await?;
+        Ok(add_versions(tx, versions).await?)
     }
 }
 
@@ -86,6 +88,7 @@ async fn apply_dispatches(
     tx: &mut PgConnection,
     events: &[LogEvent],
     sums: &mut Sums,
+    versions: &mut Versions,
 ) -> Result<(), ApplyError> {
     let streams = streams::decoded::<Dispatch>(events)?;
     let mut known = dispatches::load(tx, DISPATCHES, &streams::continued(&streams)).await?;
@@ -93,10 +96,15 @@ async fn apply_dispatches(
     for (id, entries) in streams {
         let mut dispatch = known.remove(&id).unwrap_or_default();
         let before = Difference::count(&dispatch);
+        count_versions(&dispatch, -1, versions);
         let mut late = 0;
         for (event, decoded) in entries.events {
             if let DispatchEvent::LateHandover { recipients, .. } = &decoded {
                 late += recipients.len() as i64;
+            }
+            // Even if nobody gets it: whether a row exists must not depend on how events fell into batches.
+            if let DispatchEvent::TemplateTaken { template_version } = &decoded {
+                versions.entry((dispatch.campaign_id, *template_version)).or_default();
             }
             dispatches::apply(&mut dispatch, event, decoded)?;
         }
@@ -104,6 +112,7 @@ async fn apply_dispatches(
         sum.add(Difference::count(&dispatch), 1);
         sum.add(before, -1);
         sum.late_handovers += late;
+        count_versions(&dispatch, 1, versions);
         folded.insert(id, dispatch);
     }
     Ok(dispatches::store(tx, DISPATCHES, &folded).await?)
@@ -145,6 +154,50 @@ async fn apply_opt_outs(
 }
 
 type Sums = BTreeMap<CampaignId, Difference>;
+
+/// By how much the numbers of the versions change that a campaign took after it was frozen.
+type Versions = BTreeMap<(CampaignId, Sequence), VersionDifference>;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct VersionDifference {
+    accepted: i64,
+    unknown: i64,
+}
+
+fn count_versions(dispatch: &Dispatch, times: i64, versions: &mut Versions) {
+    for recipient in &dispatch.recipients {
+        let Some(version) = recipient.template_version else { continue };
+        let difference = versions.entry((dispatch.campaign_id, version)).or_default();
+        match recipient.state {
+            State::Accepted => difference.accepted += times,
+            State::Unknown(_) => difference.unknown += times,
+            State::Pending
+            | State::Authorized(_)
+            | State::Suppressed
+            | State::Rejected
+            | State::Cancelled => {}
+        }
+    }
+}
+
+async fn add_versions(tx: &mut PgConnection, versions: Versions) -> Result<(), sqlx::Error> {
+    if versions.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO campaign_report_versions AS v (campaign_id, template_version, accepted, unknown)
+         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[])
+         ON CONFLICT (campaign_id, template_version) DO UPDATE SET
+             accepted = v.accepted + excluded.accepted, unknown = v.unknown + excluded.unknown",
+    )
+    .bind(versions.keys().map(|(campaign, _)| *campaign).collect::<Vec<_>>())
+    .bind(versions.keys().map(|(_, version)| version.cast_signed()).collect::<Vec<_>>())
+    .bind(versions.values().map(|d| d.accepted).collect::<Vec<_>>())
+    .bind(versions.values().map(|d| d.unknown).collect::<Vec<_>>())
+    .execute(tx)
+    .await
+    .map(drop)
+}
 
 /// By how much a campaign's numbers change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -248,13 +301,34 @@ pub struct Report {
     pub unsubscribed: i64,
     /// Recipients whose hand-over was found to have begun late: `LateHandover`.
     pub late_handovers: i64,
+    /// By the version of the template, oldest first: the one that was frozen, and those that the campaign took since.
+    pub versions: Json<Vec<VersionCount>>,
 }
 
+/// Whose mail was made from one version of the template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionCount {
+    pub template_version: i64,
+    pub accepted: i64,
+    pub unknown: i64,
+}
+
+/// Reads `campaigns` as well.
 pub async fn get(db: impl PgExecutor<'_>, campaign: CampaignId) -> Result<Option<Report>, StoreError> {
     let report = sqlx::query_as(
-        "SELECT campaign_id, manifest_recipients, planned, pending, accepted, suppressed, rejected, unknown,
+        "WITH taken AS (
+             SELECT template_version, accepted, unknown FROM campaign_report_versions WHERE campaign_id = $1),
+         versions AS (
+             SELECT (c.manifest ->> 'template_version')::bigint AS template_version,
+                 r.accepted - (SELECT coalesce(sum(accepted), 0) FROM taken) AS accepted,
+                 r.unknown - (SELECT coalesce(sum(unknown), 0) FROM taken) AS unknown
+             FROM campaign_report r JOIN campaigns c ON c.id = r.campaign_id
+             WHERE r.campaign_id = $1 AND c.manifest IS NOT NULL
+             UNION ALL SELECT * FROM taken)
+         SELECT campaign_id, manifest_recipients, planned, pending, accepted, suppressed, rejected, unknown,
              cancelled, delivered, bounced, complained, opened, clicked, unsubscribed, late_handovers,
              status_dispatch,
+             (SELECT coalesce(jsonb_agg(to_jsonb(v) ORDER BY v.template_version), '[]') FROM versions v) AS versions,
              CASE WHEN status = 'completed' AND NOT complete THEN 'sending' ELSE status END AS status,
              CASE WHEN status = 'completed' AND NOT complete THEN NULL ELSE status_reason END AS status_reason
          FROM campaign_report WHERE campaign_id = $1 AND status <> 'deleted'",

@@ -15,7 +15,7 @@ pub(crate) struct Status {
 /// `None`: the status stays what it is.
 pub(crate) fn status_after(event: &CampaignEvent) -> Option<Status> {
     let (word, reason) = match event {
-        CampaignEvent::Changed(_) => return None,
+        CampaignEvent::Changed(_) | CampaignEvent::TemplateTaken { .. } => return None,
         CampaignEvent::Created(_) | CampaignEvent::Unscheduled {} => ("draft", None),
         CampaignEvent::Scheduled { .. } => ("scheduled", None),
         CampaignEvent::Freezing { .. } => ("freezing", None),
@@ -59,6 +59,7 @@ mod tests {
             CampaignEvent::FreezingHalted { reason: "projection_parked".into() },
             CampaignEvent::Frozen(manifest),
             CampaignEvent::Paused { reason: None, dispatch_id: None },
+            CampaignEvent::TemplateTaken { template_version: 2 },
             CampaignEvent::Resumed {},
             CampaignEvent::Cancelled {},
             CampaignEvent::Completed { reason: None },

@@ -53,6 +53,7 @@ struct Row {
     status_dispatch: Option<DispatchId>,
     scheduled_for: Option<DateTime<Utc>>,
     manifest: Option<Json<Manifest>>,
+    template_version: Option<i64>,
     #[sqlx(flatten)]
     span: Span,
 }
@@ -92,6 +93,7 @@ fn after(id: CampaignId, row: Option<Row>, span: Span, event: CampaignEvent) -> 
             status_dispatch: None,
             scheduled_for: None,
             manifest: None,
+            template_version: None,
             span,
         },
         (row, _) => row?,
@@ -106,6 +108,9 @@ fn after(id: CampaignId, row: Option<Row>, span: Span, event: CampaignEvent) -> 
         CampaignEvent::Scheduled { at } => row.scheduled_for = Some(at),
         CampaignEvent::Unscheduled {} => row.scheduled_for = None,
         CampaignEvent::Frozen(manifest) => row.manifest = Some(Json(manifest)),
+        CampaignEvent::TemplateTaken { template_version } => {
+            row.template_version = Some(template_version.cast_signed());
+        }
         CampaignEvent::Deleted {} => return None,
         CampaignEvent::Created(_)
         | CampaignEvent::Freezing { .. }
@@ -121,13 +126,14 @@ fn after(id: CampaignId, row: Option<Row>, span: Span, event: CampaignEvent) -> 
 async fn store(tx: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO campaigns (id, version, details, status, status_reason, scheduled_for, manifest,
-             created_position, created_at, changed_at, status_dispatch)
+             created_position, created_at, changed_at, status_dispatch, template_version)
          SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::jsonb[], $4::text[], $5::text[], $6::timestamptz[],
-             $7::jsonb[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::uuid[])
+             $7::jsonb[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::uuid[], $12::bigint[])
          ON CONFLICT (id) DO UPDATE SET
              version = excluded.version, details = excluded.details, status = excluded.status,
              status_reason = excluded.status_reason, scheduled_for = excluded.scheduled_for,
-             status_dispatch = excluded.status_dispatch, manifest = excluded.manifest, changed_at = excluded.changed_at",
+             status_dispatch = excluded.status_dispatch, manifest = excluded.manifest, changed_at = excluded.changed_at,
+             template_version = excluded.template_version",
     )
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
@@ -140,6 +146,7 @@ async fn store(tx: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
     .bind(rows.iter().map(|row| row.span.created_at).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.span.changed_at).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.status_dispatch).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.template_version).collect::<Vec<_>>())
     .execute(tx)
     .await
     .map(drop)
@@ -161,6 +168,8 @@ pub struct Campaign {
     pub scheduled_for: Option<DateTime<Utc>>,
     /// What the audience was frozen to.
     pub manifest: Option<Json<Manifest>>,
+    /// What it sends of its template, where that is not what it was frozen with.
+    pub template_version: Option<i64>,
     pub created_position: i64,
     pub created_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
@@ -169,7 +178,8 @@ pub struct Campaign {
 /// The report counts from other streams; until it is complete, a campaign that ended counts as sending.
 const SELECT: &str = "
     SELECT * FROM (
-        SELECT c.id, c.version, c.details, c.scheduled_for, c.manifest, c.created_position, c.created_at, c.changed_at,
+        SELECT c.id, c.version, c.details, c.scheduled_for, c.manifest, c.template_version, c.created_position,
+            c.created_at, c.changed_at,
             CASE WHEN x.counting THEN 'sending' ELSE c.status END AS status,
             CASE WHEN x.counting THEN NULL ELSE c.status_reason END AS status_reason, c.status_dispatch
         FROM campaigns c

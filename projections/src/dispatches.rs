@@ -6,9 +6,10 @@ use crate::ApplyError;
 use crate::streams;
 use cqrs_es::Aggregate;
 use domain::dispatch::{Dispatch, DispatchEvent, State};
-use domain::{CampaignId, DispatchId, PermitId, SubscriberId};
+use domain::{CampaignId, DispatchId, PermitId, Sequence, SubscriberId};
 use eventstore::LogEvent;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use std::collections::BTreeMap;
 
 #[derive(sqlx::FromRow)]
@@ -19,6 +20,9 @@ struct Row {
     version: i64,
     cancelled: bool,
     states: String,
+    template_version: Option<i64>,
+    /// One for each recipient, or none at all.
+    template_versions: Option<Json<Vec<Option<Sequence>>>>,
 }
 
 /// The dispatches as far as their rules need them: ids of recipients and permits are nil.
@@ -45,6 +49,11 @@ fn restore(row: &Row) -> Dispatch {
     for (recipient, letter) in dispatch.recipients.iter_mut().zip(row.states.chars()) {
         recipient.state = state(letter);
     }
+    let versions = row.template_versions.iter().flat_map(|versions| &versions.0);
+    for (recipient, version) in dispatch.recipients.iter_mut().zip(versions) {
+        recipient.template_version = *version;
+    }
+    dispatch.template_version = row.template_version.map(i64::cast_unsigned);
     dispatch.version = row.version.cast_unsigned();
     dispatch.cancelled = row.cancelled;
     dispatch
@@ -75,10 +84,13 @@ pub(crate) async fn store(
     let letters =
         |dispatch: &Dispatch| dispatch.recipients.iter().map(|r| letter(r.state)).collect::<String>();
     let upsert = format!(
-        "INSERT INTO {table} (dispatch_id, campaign_id, page, version, cancelled, states)
-         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::boolean[], $6::text[])
+        "INSERT INTO {table} (dispatch_id, campaign_id, page, version, cancelled, states, template_version,
+             template_versions)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::boolean[], $6::text[],
+             $7::bigint[], $8::jsonb[])
          ON CONFLICT (dispatch_id) DO UPDATE SET
-             version = excluded.version, cancelled = excluded.cancelled, states = excluded.states"
+             version = excluded.version, cancelled = excluded.cancelled, states = excluded.states,
+             template_version = excluded.template_version, template_versions = excluded.template_versions"
     );
     sqlx::query(&upsert)
         .bind(dispatches.keys().copied().collect::<Vec<_>>())
@@ -87,9 +99,17 @@ pub(crate) async fn store(
         .bind(dispatches.values().map(|d| d.version.cast_signed()).collect::<Vec<_>>())
         .bind(dispatches.values().map(|d| d.cancelled).collect::<Vec<_>>())
         .bind(dispatches.values().map(letters).collect::<Vec<_>>())
+        .bind(dispatches.values().map(|d| d.template_version.map(Sequence::cast_signed)).collect::<Vec<_>>())
+        .bind(dispatches.values().map(template_versions).collect::<Vec<_>>())
         .execute(tx)
         .await
         .map(drop)
+}
+
+/// Of few dispatches: none where each mail is of the version that the campaign was frozen with.
+fn template_versions(dispatch: &Dispatch) -> Option<Json<Vec<Option<Sequence>>>> {
+    dispatch.template_version?;
+    Some(Json(dispatch.recipients.iter().map(|r| r.template_version).collect()))
 }
 
 /// `O` is pending to the outside, with a permit open.

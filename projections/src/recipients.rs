@@ -4,7 +4,7 @@ use crate::page::Walk;
 use crate::{ApplyError, Page, Projection, Slice, dispatches, streams};
 use async_trait::async_trait;
 use domain::dispatch::{Dispatch, DispatchEvent, Index, Refusal, State};
-use domain::{CampaignId, DispatchId, PermitId, SubscriberId};
+use domain::{CampaignId, DispatchId, PermitId, Sequence, SubscriberId};
 use eventstore::{LogEvent, StoreError};
 use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, QueryBuilder};
 use std::collections::{BTreeMap, HashMap};
@@ -81,7 +81,7 @@ impl Said {
             DispatchEvent::Settled { accepted, rejected, unknown, returned, deferred, .. } => {
                 Self::of(&[accepted, unknown, returned, deferred], &[rejected])
             }
-            DispatchEvent::LateHandover { .. } => Self::default(),
+            DispatchEvent::LateHandover { .. } | DispatchEvent::TemplateTaken { .. } => Self::default(),
             DispatchEvent::Reconciled { accepted, unknown, returned, .. } => {
                 Self::of(&[accepted, unknown, returned], &[])
             }
@@ -109,7 +109,8 @@ impl Said {
             change.position = position;
             match recipient.state {
                 State::Authorized(permit) => {
-                    change.leave = Leave::Given(permit, self.consents.get(&index).copied());
+                    let consent = self.consents.get(&index).copied();
+                    change.leave = Leave::Given(permit, consent, recipient.template_version);
                     change.attempts += 1;
                 }
                 State::Pending | State::Cancelled => change.leave = Leave::Spent,
@@ -135,26 +136,33 @@ struct Change {
     position: i64,
 }
 
-/// Leave to send: the permit, and the sequence of the consent.
+/// Leave to send: the permit, the sequence of the consent, and the template's version where it is not the one that was frozen.
 #[derive(Default)]
 enum Leave {
     #[default]
     Unchanged,
-    Given(PermitId, Option<i64>),
+    Given(PermitId, Option<i64>, Option<Sequence>),
     Spent,
 }
 
 impl Change {
     fn permit(&self) -> Option<PermitId> {
         match self.leave {
-            Leave::Given(permit, _) => Some(permit),
+            Leave::Given(permit, ..) => Some(permit),
             Leave::Unchanged | Leave::Spent => None,
         }
     }
 
     fn consent(&self) -> Option<i64> {
         match self.leave {
-            Leave::Given(_, consent) => consent,
+            Leave::Given(_, consent, _) => consent,
+            Leave::Unchanged | Leave::Spent => None,
+        }
+    }
+
+    fn template_version(&self) -> Option<i64> {
+        match self.leave {
+            Leave::Given(_, _, version) => version.map(Sequence::cast_signed),
             Leave::Unchanged | Leave::Spent => None,
         }
     }
@@ -166,9 +174,9 @@ async fn insert(tx: &mut PgConnection, planned: Changes) -> Result<(), sqlx::Err
     }
     sqlx::query(
         "INSERT INTO recipients (dispatch_id, idx, campaign_id, subscriber_id, state, reason, attempts, permit_id,
-             consent_sequence, changed_position)
+             consent_sequence, changed_position, template_version)
          SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
-             $7::smallint[], $8::uuid[], $9::bigint[], $10::bigint[])",
+             $7::smallint[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bigint[])",
     )
     .bind(planned.keys().map(|(id, _)| *id).collect::<Vec<_>>())
     .bind(planned.keys().map(|(_, index)| index.cast_signed()).collect::<Vec<_>>())
@@ -180,6 +188,7 @@ async fn insert(tx: &mut PgConnection, planned: Changes) -> Result<(), sqlx::Err
     .bind(planned.values().map(Change::permit).collect::<Vec<_>>())
     .bind(planned.values().map(Change::consent).collect::<Vec<_>>())
     .bind(planned.values().map(|change| change.position).collect::<Vec<_>>())
+    .bind(planned.values().map(Change::template_version).collect::<Vec<_>>())
     .execute(tx)
     .await
     .map(drop)
@@ -194,10 +203,11 @@ async fn update(tx: &mut PgConnection, changed: Changes) -> Result<(), sqlx::Err
              state = c.state, reason = c.reason, attempts = r.attempts + c.attempts,
              permit_id = CASE WHEN c.keeps THEN r.permit_id ELSE c.permit_id END,
              consent_sequence = CASE WHEN c.keeps THEN r.consent_sequence ELSE c.consent_sequence END,
+             template_version = CASE WHEN c.keeps THEN r.template_version ELSE c.template_version END,
              changed_position = c.position
          FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::smallint[], $6::boolean[], $7::uuid[],
-                 $8::bigint[], $9::bigint[])
-             c (dispatch_id, idx, state, reason, attempts, keeps, permit_id, consent_sequence, position)
+                 $8::bigint[], $9::bigint[], $10::bigint[])
+             c (dispatch_id, idx, state, reason, attempts, keeps, permit_id, consent_sequence, position, template_version)
          WHERE r.dispatch_id = c.dispatch_id AND r.idx = c.idx",
     )
     .bind(changed.keys().map(|(id, _)| *id).collect::<Vec<_>>())
@@ -209,6 +219,7 @@ async fn update(tx: &mut PgConnection, changed: Changes) -> Result<(), sqlx::Err
     .bind(changed.values().map(Change::permit).collect::<Vec<_>>())
     .bind(changed.values().map(Change::consent).collect::<Vec<_>>())
     .bind(changed.values().map(|change| change.position).collect::<Vec<_>>())
+    .bind(changed.values().map(Change::template_version).collect::<Vec<_>>())
     .execute(tx)
     .await
     .map(drop)
@@ -296,6 +307,8 @@ pub struct Recipient {
     pub permit_id: Option<PermitId>,
     /// Position of the consent event under which the last send was allowed.
     pub authorized_by: Option<i64>,
+    /// Of the template that the mail was made from; `None` where there was none.
+    pub template_version: Option<i64>,
     /// Position of the event that said this.
     pub changed_position: i64,
 }
@@ -306,7 +319,7 @@ impl Recipient {
     }
 }
 
-/// A campaign's recipients in the order of their ids. Reads `subscribers` as well.
+/// A campaign's recipients in the order of their ids. Reads `subscribers` and `campaigns` as well.
 pub async fn page(
     db: impl PgExecutor<'_>,
     campaign: CampaignId,
@@ -320,7 +333,9 @@ pub async fn page(
     };
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT r.dispatch_id, r.idx, r.page, r.subscriber_id, s.address, r.state, r.reason, r.attempts,
-             r.permit_id, l.position AS authorized_by, r.changed_position
+             r.permit_id, l.position AS authorized_by, r.changed_position,
+             CASE WHEN r.permit_id IS NOT NULL
+                 THEN coalesce(r.template_version, (c.manifest ->> 'template_version')::bigint) END AS template_version
          FROM (SELECT r.*, d.page FROM recipients_dispatches d JOIN recipients r USING (dispatch_id)
                WHERE d.campaign_id = ",
     );
@@ -334,6 +349,7 @@ pub async fn page(
     query.push(
         ") r
          LEFT JOIN subscribers s ON s.id = r.subscriber_id
+         LEFT JOIN campaigns c ON c.id = r.campaign_id
          LEFT JOIN events e ON e.aggregate_type = 'subscriber' AND e.aggregate_id = r.subscriber_id::text
              AND e.sequence = r.consent_sequence
          LEFT JOIN log l ON l.append_id = e.append_id

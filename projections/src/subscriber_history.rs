@@ -163,6 +163,7 @@ fn step(
     let refused = |refusals: Vec<Refusal>| refusals.into_iter().find(|refusal| refusal.index == idx);
     match event {
         DispatchEvent::Planned { .. } => (Some(Step::Planned), None),
+        DispatchEvent::TemplateTaken { .. } => (None, None),
         DispatchEvent::Authorized { permit_id, recipients, consents, suppressed, rejected } => {
             let mut leaves = recipients.iter().zip(consents);
             let leave = leaves.find(|(index, _)| **index == idx).and_then(|(_, consent)| position(consent));

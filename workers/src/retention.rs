@@ -58,6 +58,7 @@ pub const TABLES: &[Table] = &[
     elsewhere("campaign_report", DERIVED),
     elsewhere("campaign_report_dispatches", DERIVED),
     elsewhere("campaign_report_unsubscribed", DERIVED),
+    elsewhere("campaign_report_versions", DERIVED),
     elsewhere("campaigns", DERIVED),
     elsewhere("checkpoints", "as long as their read model: a row for each of its slots"),
     elsewhere("dead_letters", "until they are replayed, or their read model is rebuilt"),

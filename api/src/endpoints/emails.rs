@@ -184,6 +184,8 @@ struct CampaignView {
     on_unknown: UnknownPolicy,
     /// Whom it was frozen to; null before.
     audience: Option<Audience>,
+    /// The version of the template that is sent; null before it is frozen.
+    template_version: Option<u64>,
     created_at: DateTime<Utc>,
     changed_at: DateTime<Utc>,
 }
@@ -194,7 +196,7 @@ struct Audience {
     recipients: u64,
     /// Membership as of this position of the log.
     position: i64,
-    /// The template's version that is sent.
+    /// The template's version then.
     template_version: u64,
     /// SHA-256 over the recipients' ids in ascending order.
     digest: String,
@@ -214,6 +216,7 @@ impl From<Manifest> for Audience {
 impl From<Campaign> for CampaignView {
     fn from(campaign: Campaign) -> Self {
         let details = campaign.details.0;
+        let frozen = campaign.manifest.as_ref().map(|manifest| manifest.template_version);
         Self {
             campaign_id: campaign.id,
             name: details.name,
@@ -228,6 +231,7 @@ impl From<Campaign> for CampaignView {
             reply_to: details.reply_to,
             on_unknown: details.on_unknown.into(),
             audience: campaign.manifest.map(|manifest| Audience::from(manifest.0)),
+            template_version: campaign.template_version.map(i64::cast_unsigned).or(frozen),
             created_at: campaign.created_at,
             changed_at: campaign.changed_at,
         }

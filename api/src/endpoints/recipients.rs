@@ -17,14 +17,15 @@ use domain::access::Scope;
 use domain::{CampaignId, SubscriberId};
 use http::HeaderMap;
 use projections::recipients::{self, Pages, Recipient, RecipientState};
-use projections::{CampaignReport, Recipients, Subscribers, campaign_report};
+use projections::{CampaignReport, Campaigns, Recipients, Subscribers, campaign_report};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-const MODELS: Models = &[&Recipients, &Subscribers, &CampaignReport];
-const COLUMNS: [&str; 6] = ["subscriber_id", "address", "state", "reason", "dispatch_id", "authorized_by"];
+const MODELS: Models = &[&Recipients, &Subscribers, &CampaignReport, &Campaigns];
+const COLUMNS: [&str; 7] =
+    ["subscriber_id", "address", "state", "reason", "dispatch_id", "authorized_by", "template_version"];
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app).query(Access::Scope(Scope::RecipientsRead), routes!(list))
@@ -56,6 +57,9 @@ struct RecipientView {
     dispatch_id: Uuid,
     /// The position of the consent that allowed the send; null where there was none yet.
     authorized_by: Option<i64>,
+    /// Of the template that their mail was made from; null where there was none yet.
+    #[schema(example = 1)]
+    template_version: Option<i64>,
 }
 
 impl RecipientView {
@@ -68,14 +72,16 @@ impl RecipientView {
             reason: row.reason,
             dispatch_id: row.dispatch_id,
             authorized_by: row.authorized_by,
+            template_version: row.template_version,
         }
     }
 
-    fn cells(self) -> [String; 6] {
-        let authorized_by = self.authorized_by.map(|position| position.to_string()).unwrap_or_default();
+    fn cells(self) -> [String; 7] {
+        let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let (authorized_by, version) = (number(self.authorized_by), number(self.template_version));
         let (subscriber, dispatch) = (self.subscriber_id.to_string(), self.dispatch_id.to_string());
         let address = self.address.unwrap_or_else(|| UNREADABLE.into());
-        [subscriber, address, self.state, self.reason.unwrap_or_default(), dispatch, authorized_by]
+        [subscriber, address, self.state, self.reason.unwrap_or_default(), dispatch, authorized_by, version]
     }
 }
 

@@ -10,15 +10,15 @@ use axum::extract::State;
 use domain::CampaignId;
 use domain::access::Scope;
 use eventstore::sending;
-use projections::CampaignReport;
-use projections::campaign_report::{self, Report};
+use projections::campaign_report::{self, Report, VersionCount};
+use projections::{CampaignReport, Campaigns};
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) const MODELS: Models = &[&CampaignReport];
+pub(super) const MODELS: Models = &[&CampaignReport, &Campaigns];
 
 pub(super) fn routes(app: &App) -> Routes {
     Routes::new(app).query(Access::Scope(Scope::ReportsRead), routes!(get))
@@ -59,9 +59,28 @@ pub(super) struct ReportView {
     unsubscribed: i64,
     /// Mails that were found to have started later than their permission allowed.
     late_handovers: i64,
+    /// Who got which version of the template, oldest first: the one that was frozen, and those that the campaign took since. Empty
+    /// before it is frozen.
+    template_versions: Vec<VersionView>,
     /// Why nobody hands mails over, of this campaign or another, while this one sends: see `/health/ready`.
     #[schema(example = json!(null))]
     sending_stopped: Option<String>,
+}
+
+/// Whose mail was made from one version of the template: the sums are the report's.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+struct VersionView {
+    #[schema(example = 1)]
+    template_version: i64,
+    #[schema(example = 1990)]
+    accepted: i64,
+    unknown: i64,
+}
+
+impl From<VersionCount> for VersionView {
+    fn from(VersionCount { template_version, accepted, unknown }: VersionCount) -> Self {
+        Self { template_version, accepted, unknown }
+    }
 }
 
 impl ReportView {
@@ -102,6 +121,7 @@ impl From<Report> for ReportView {
             clicked: report.clicked,
             unsubscribed: report.unsubscribed,
             late_handovers: report.late_handovers,
+            template_versions: report.versions.0.into_iter().map(VersionView::from).collect(),
             sending_stopped: None,
         }
     }

@@ -3,6 +3,7 @@
 use crate::access::{Access, Routes};
 use crate::body::{Bare, Call, Input};
 use crate::context::once;
+use crate::endpoints::preview::{self, WarningView};
 use crate::input::params::Ids;
 use crate::input::timestamp::Timestamp;
 use crate::problem::ApiError;
@@ -14,6 +15,7 @@ use chrono::{DateTime, Utc};
 use domain::CampaignId;
 use domain::access::Scope;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -25,6 +27,7 @@ pub(super) fn routes(app: &App) -> Routes {
         .command(Access::Scope(Scope::EmailsWrite), routes!(pause))
         .command(Access::Scope(Scope::EmailsWrite), routes!(resume))
         .command(Access::Scope(Scope::EmailsWrite), routes!(cancel))
+        .command(Access::Scope(Scope::EmailsWrite), routes!(take_template))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -64,6 +67,41 @@ struct StatusAnswer {
     campaign_id: Uuid,
     #[schema(example = "paused")]
     status: String,
+}
+
+/// A number, or `latest`.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged, expecting = "is neither a version's number nor \"latest\"")]
+enum Wanted {
+    Number(u64),
+    Word(Latest),
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Latest {
+    Latest,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TakeTemplate {
+    /// Of the campaign's template.
+    #[schema(example = "latest")]
+    version: Wanted,
+}
+
+impl Input for TakeTemplate {}
+
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it documents an answer")]
+struct TemplateTaken {
+    campaign_id: Uuid,
+    #[schema(example = "paused")]
+    status: String,
+    #[schema(example = 2)]
+    template_version: u64,
+    warnings: Vec<WarningView>,
 }
 
 /// Schedule a campaign
@@ -130,4 +168,32 @@ async fn cancel(
 ) -> Result<Response, ApiError> {
     // Not `once`: a repeat waits as the first call did.
     Ok(respond::accepted(app.commands.cancel_campaign(&context, id).await?))
+}
+
+/// Take a newer version of the template
+///
+/// For a paused campaign: who has no mail of it yet gets this version once it is resumed. The version is checked as if it were saved now.
+/// A recipient whose mail was on its way before keeps the version of that mail; the report and the list of recipients say who got which.
+/// The version that it sends already changes nothing, and an older one is refused.
+#[utoipa::path(post, path = "/emails/{id}/template", tag = "emails", request_body = TakeTemplate,
+    params(("id" = Uuid, Path)),
+    responses((status = 202, description = "It sends this version from now on.", body = TemplateTaken)))]
+async fn take_template(
+    State(app): State<App>,
+    Ids(id): Ids<CampaignId>,
+    call: Call<TakeTemplate>,
+) -> Result<Response, ApiError> {
+    let wanted = match call.body.version {
+        Wanted::Number(version) => Some(version),
+        Wanted::Word(Latest::Latest) => None,
+    };
+    let mut warnings = Vec::new();
+    let taken = async {
+        let (version, content) = app.commands.newer_template(id, wanted).await?;
+        warnings = preview::check(&app, &content).await?;
+        Ok::<_, ApiError>(app.commands.take_template(&call.context, id, version).await?)
+    };
+    let mut done = once(&app, &call.context, taken).await?;
+    done.answer["warnings"] = json!(warnings);
+    Ok(respond::accepted(done))
 }

@@ -13,8 +13,9 @@ use crate::respond::{self, List};
 use crate::state::App;
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use commands::Behind;
 use domain::TemplateId;
 use domain::access::Scope;
 use domain::template::{Body, Content};
@@ -162,6 +163,40 @@ struct TemplateReplaced {
     #[serde(flatten)]
     template: TemplateView,
     warnings: Vec<WarningView>,
+    campaigns_behind: BehindView,
+}
+
+/// Campaigns that were frozen with an older version, and go on sending that one. A paused one can take the newer version by
+/// `POST /emails/{id}/template`.
+#[derive(Serialize, ToSchema)]
+struct BehindView {
+    #[schema(example = 1)]
+    total: i64,
+    /// The newest, up to 100.
+    campaigns: Vec<CampaignBehind>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct CampaignBehind {
+    campaign_id: Uuid,
+    /// `freezing`, `sending` or `paused`
+    #[schema(example = "sending")]
+    status: String,
+    /// What it sends.
+    #[schema(example = 1)]
+    template_version: i64,
+}
+
+impl From<Vec<Behind>> for BehindView {
+    fn from(behind: Vec<Behind>) -> Self {
+        let total = behind.first().map_or(0, |first| first.total);
+        let view = |Behind { campaign_id, status, template_version, total: _ }| CampaignBehind {
+            campaign_id,
+            status,
+            template_version,
+        };
+        Self { total, campaigns: behind.into_iter().map(view).collect() }
+    }
 }
 
 impl From<Template> for TemplateView {
@@ -230,7 +265,7 @@ async fn get(
 
 /// Replace a template
 ///
-/// Campaigns that are frozen already send the version that they froze.
+/// Campaigns that are frozen already send the version that they froze: `campaigns_behind` names them.
 #[utoipa::path(put, path = "/templates/{id}", tag = "templates", request_body = TemplateInput,
     params(("id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The `ETag` that was seen.")),
     responses((status = 200, description = "The template as it is now.", body = TemplateReplaced,
@@ -252,8 +287,13 @@ async fn replace(
         false => None,
     };
     let now = template.map(|template| (template.version, TemplateView::from(template)));
-    let now = now.map(|(version, template)| (version, TemplateReplaced { template, warnings }));
-    Ok(respond::changed(&done, now, ("template_id", id)))
+    let campaigns_behind = BehindView::from(app.commands.campaigns_behind(id).await?);
+    let Some((version, template)) = now else {
+        let answer = json!({ "template_id": id, "campaigns_behind": campaigns_behind });
+        return Ok(respond::with_position(Json(answer).into_response(), &done.position));
+    };
+    let replaced = TemplateReplaced { template, warnings, campaigns_behind };
+    Ok(respond::changed(&done, Some((version, replaced)), ("template_id", id)))
 }
 
 /// Delete a template

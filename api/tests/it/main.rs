@@ -24,6 +24,7 @@ mod limits;
 mod log_head;
 mod logs;
 mod media;
+mod newer_template;
 mod oauth;
 mod one_click;
 mod openapi;

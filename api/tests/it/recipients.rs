@@ -33,6 +33,7 @@ async fn a_report_adds_up(pool: PgPool) {
         assert_eq!(number(name), 0, "{name}");
     }
     assert_eq!((&report["campaign_id"], &report["status"]), (&json!(id), &json!("sending")));
+    assert_eq!(report["template_versions"], json!([{ "template_version": 1, "accepted": 2, "unknown": 0 }]));
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
@@ -42,6 +43,7 @@ async fn a_drafts_report_is_empty(pool: PgPool) {
     let position = app.post(&format!("/emails/{id}/unschedule")).send().await.position();
     let report = app.get(&format!("/emails/{id}/report")).position(&position).send().await.ok(200).json();
     assert_eq!((&report["planned"], &report["status"]), (&json!(0), &json!("draft")));
+    assert_eq!(report["template_versions"], json!([]));
     let recipients =
         app.get(&format!("/emails/{id}/recipients")).position(&position).send().await.ok(200).json();
     assert_eq!(recipients, json!({ "items": [], "next_cursor": null }));
@@ -75,6 +77,7 @@ async fn recipients_are_listed_with_the_consent_that_allowed_them(pool: PgPool) 
         let expected =
             if index < 2 { (json!("accepted"), json!(added)) } else { (json!("pending"), Value::Null) };
         assert_eq!((&item["state"], &item["authorized_by"]), (&expected.0, &expected.1));
+        assert_eq!(item["template_version"], if index < 2 { json!(1) } else { Value::Null });
         assert!(item["dispatch_id"].as_str().unwrap().parse::<Uuid>().is_ok());
     }
     let pending = app.get(&format!("{path}?state=pending")).send().await.ok(200).json();
@@ -95,7 +98,8 @@ async fn a_csv_has_everybody_and_no_formulas(pool: PgPool) {
     assert_eq!(by_format.header("content-type"), "text/csv; charset=utf-8");
     assert!(by_format.header("content-disposition").starts_with("attachment"));
     let lines: Vec<&str> = by_format.text().lines().collect();
-    assert_eq!(lines[0], "subscriber_id,address,state,reason,dispatch_id,authorized_by");
+    assert_eq!(lines[0], "subscriber_id,address,state,reason,dispatch_id,authorized_by,template_version");
+    assert_eq!(lines.iter().filter(|line| line.ends_with(",1")).count(), 2, "{lines:?}");
     assert_eq!(lines.len(), 4);
     assert!(lines.iter().any(|line| line.contains(",'=cmd@example.com,")), "{lines:?}");
     let pending = app.get(&format!("{path}?format=csv&state=pending")).send().await.ok(200);

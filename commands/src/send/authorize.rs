@@ -27,6 +27,17 @@ pub struct Refused {
     pub unsendable: Vec<Refusal>,
 }
 
+/// What the mails of a chunk were made for and from.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    pub group: GroupId,
+    pub mailer: &'a str,
+    /// Of the campaign's template.
+    pub template_version: Sequence,
+    /// The same, where it is not the one that the campaign was frozen with.
+    pub taken_version: Option<Sequence>,
+}
+
 /// How authorizing recipients of a dispatch ended; `dispatch` is the dispatch as it is by now.
 #[derive(Debug)]
 pub enum Authorized<A> {
@@ -36,7 +47,7 @@ pub enum Authorized<A> {
     Nobody { dispatch: Loaded<A> },
     /// Nobody knows whether the permit was stored: it has to be settled without a call.
     InDoubt { permit: PermitId, allowed: Vec<Index> },
-    /// The campaign does not send any more, or nothing is sent now.
+    /// The campaign does not send any more, or another version of its template, or nothing is sent now.
     Stopped,
     /// Somebody else has the dispatch.
     Lost,
@@ -66,21 +77,19 @@ impl Commands {
     /// One short transaction: the state of sending and the campaign's under their locks, the gates under theirs, the permit, the event.
     ///
     /// `hold`: how long after now nobody else may act for this worker (W, its margin and the call's time-out).
-    #[allow(clippy::too_many_arguments)]
     pub async fn authorize(
         &self,
         claim: &Claim,
         dispatch: Loaded<Dispatch>,
-        group: GroupId,
-        mailer: &str,
+        made: Made<'_>,
         candidates: &[Candidate],
         refused: Refused,
         hold: Duration,
     ) -> Result<Authorized<Dispatch>, CommandError> {
-        let Some(mut tx) = self.may_send(Some(claim.campaign_id)).await? else {
+        let Some(mut tx) = self.may_send(Some((claim.campaign_id, made.template_version))).await? else {
             return Ok(Authorized::Stopped);
         };
-        let gates = lock_gates(&mut tx, candidates, group).await?;
+        let gates = lock_gates(&mut tx, candidates, made.group).await?;
         let (allowed, mut suppressed) = judge(candidates, &gates);
         let erased = refused.erased.into_iter();
         suppressed.extend(erased.map(|index| Refusal { index, reason: "erased".into() }));
@@ -89,12 +98,17 @@ impl Commands {
         let permit = NewPermit {
             id: ids::new_id(),
             campaign: Some(claim.campaign_id),
-            mailer,
+            mailer: made.mailer,
             readers: candidates.iter().filter(is_allowed).map(|c| reader_key(c.subscriber)).collect(),
             hold,
         };
-        let authorization =
-            Authorization { permit_id: permit.id, allowed, suppressed, rejected: refused.unsendable };
+        let authorization = Authorization {
+            permit_id: permit.id,
+            template_version: made.taken_version,
+            allowed,
+            suppressed,
+            rejected: refused.unsendable,
+        };
         let authorize = DispatchCommand::Authorize(authorization);
         self.conclude(tx, claim.lease, dispatch, authorize, permit, recipients).await
     }

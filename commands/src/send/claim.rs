@@ -40,6 +40,8 @@ pub struct Claim {
     pub campaign_id: CampaignId,
     /// The campaign's status when it was claimed.
     pub status: String,
+    /// The version of its template that it sent then. `None` in a row of an earlier release.
+    pub template_version: Option<i64>,
 }
 
 /// Which mails outside campaigns a lane takes.
@@ -130,7 +132,8 @@ impl Commands {
              next AS (SELECT * FROM left_behind UNION ALL SELECT * FROM fresh LIMIT 1)
              UPDATE dispatch_work w
              SET {taken} FROM next WHERE w.dispatch_id = next.dispatch_id
-             RETURNING w.dispatch_id, w.campaign_id, w.fence, w.deaths - 1 AS deaths, next.status",
+             RETURNING w.dispatch_id, w.campaign_id, w.fence, w.deaths - 1 AS deaths, next.status,
+                 (SELECT c.template_version FROM campaign_gates c WHERE c.campaign_id = w.campaign_id) AS template_version",
             campaigns_with_work = campaigns_with_work(side),
             taken = taken()
         ))

@@ -13,6 +13,6 @@ mod settle;
 mod subscription;
 mod transactional;
 
-pub use authorize::{Authorized, Candidate, Refused};
+pub use authorize::{Authorized, Candidate, Made, Refused};
 pub use claim::{Claim, DEATHS_MAX, ExpiredPermit, LAID_ASIDE, Lease, OfMailers};
 pub use transactional::TestReader;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use uuid::Uuid;
 
 pub const EMPTY_AUDIENCE: &str = "empty_audience";
@@ -55,6 +56,7 @@ pub struct Campaign {
     pub version: Sequence,
     pub details: Option<Details>,
     pub phase: Phase,
+    /// Of the template: what is sent from now on. 0 before freezing.
     pub template_version: Sequence,
     /// Sequence of `CampaignFreezing`: its position in the log is the audience's.
     pub freezing_sequence: Sequence,
@@ -103,6 +105,7 @@ impl Aggregate for Campaign {
             }
             CampaignEvent::Paused { .. } => self.phase = Phase::Paused,
             CampaignEvent::Resumed {} => self.phase = Phase::Sending,
+            CampaignEvent::TemplateTaken { template_version } => self.template_version = template_version,
             CampaignEvent::Cancelled {} => self.phase = Phase::Cancelled,
             CampaignEvent::Completed { .. } => self.phase = Phase::Completed,
             CampaignEvent::Deleted {} => self.phase = Phase::Deleted,
@@ -115,6 +118,20 @@ type Decision = Result<Vec<CampaignEvent>, CampaignError>;
 impl Campaign {
     pub fn exists(&self) -> bool {
         !matches!(self.phase, Phase::None | Phase::Deleted)
+    }
+
+    /// The version of the template that is sent from now on, where it is not the one that was frozen.
+    pub fn taken_version(&self) -> Option<Sequence> {
+        let frozen = self.manifest.as_ref()?.template_version;
+        (self.template_version != frozen).then_some(self.template_version)
+    }
+
+    /// While nothing is sent, so that whoever asks for it knows who gets which version.
+    pub fn may_take_template(&self) -> Result<(), CampaignError> {
+        match self.phase {
+            Phase::Paused => Ok(()),
+            _ => Err(CampaignError::Forbidden { status: self.phase.status() }),
+        }
     }
 
     fn decide(&self, command: CampaignCommand) -> Decision {
@@ -130,6 +147,7 @@ impl Campaign {
             CampaignCommand::Freeze(manifest) => self.freeze(manifest),
             CampaignCommand::Pause { reason, dispatch_id } => self.pause(reason, dispatch_id),
             CampaignCommand::Resume => self.resume(),
+            CampaignCommand::TakeTemplate { template_version } => self.take_template(template_version),
             CampaignCommand::Cancel => self.cancel(),
             CampaignCommand::Complete => self.complete(),
             CampaignCommand::Delete => self.delete(),
@@ -209,6 +227,15 @@ impl Campaign {
         }
     }
 
+    fn take_template(&self, template_version: Sequence) -> Decision {
+        self.may_take_template()?;
+        match template_version.cmp(&self.template_version) {
+            Ordering::Less => Err(CampaignError::OlderTemplate(self.template_version)),
+            Ordering::Equal => Ok(Vec::new()),
+            Ordering::Greater => Ok(vec![CampaignEvent::TemplateTaken { template_version }]),
+        }
+    }
+
     fn cancel(&self) -> Decision {
         match self.phase {
             Phase::Cancelled => Ok(Vec::new()),
@@ -236,6 +263,8 @@ impl Campaign {
 }
 
 impl Guarded for Campaign {
+    const SNAPSHOT_FORMAT: i32 = 2;
+
     fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
         let (Ok(campaign), Some(details)) = (Uuid::parse_str(id), &after.details) else { return Vec::new() };
         let uses = |campaign: &Self| {
@@ -253,6 +282,7 @@ impl Guarded for Campaign {
             group: details.group_id,
             status: after.phase.status(),
             due_at,
+            template_version: after.template_version,
         });
         begins.map(Guard::Use).into_iter().chain([gate]).collect()
     }

@@ -25,6 +25,10 @@ pub enum CampaignCommand {
         dispatch_id: Option<DispatchId>,
     },
     Resume,
+    /// For those who have no mail yet.
+    TakeTemplate {
+        template_version: Sequence,
+    },
     Cancel,
     Complete,
     Delete,
@@ -38,4 +42,6 @@ pub enum CampaignError {
     Exists,
     #[error("the campaign's status is {status}, which does not allow this")]
     Forbidden { status: &'static str },
+    #[error("is older than version {0}, which the campaign sends")]
+    OlderTemplate(Sequence),
 }

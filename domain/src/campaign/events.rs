@@ -71,6 +71,9 @@ pub enum CampaignEvent {
     },
     #[serde(rename = "CampaignResumed")]
     Resumed {},
+    /// While it was paused: who has no mail of it yet gets this version of its template.
+    #[serde(rename = "CampaignTemplateTaken")]
+    TemplateTaken { template_version: Sequence },
     #[serde(rename = "CampaignCancelled")]
     Cancelled {},
     #[serde(rename = "CampaignCompleted")]
@@ -94,6 +97,7 @@ impl DomainEvent for CampaignEvent {
             Self::Frozen(_) => "CampaignFrozen",
             Self::Paused { .. } => "CampaignPaused",
             Self::Resumed {} => "CampaignResumed",
+            Self::TemplateTaken { .. } => "CampaignTemplateTaken",
             Self::Cancelled {} => "CampaignCancelled",
             Self::Completed { .. } => "CampaignCompleted",
             Self::Deleted {} => "CampaignDeleted",

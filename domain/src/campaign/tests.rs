@@ -1,5 +1,6 @@
 use super::*;
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use cqrs_es::test::TestFramework;
 use uuid::Uuid;
 
@@ -114,4 +115,40 @@ fn a_state_that_forbids_it_is_named() {
 fn a_deleted_campaign_is_unknown() {
     let deleted = vec![CampaignEvent::Created(details()), CampaignEvent::Deleted {}];
     refused(deleted, CampaignCommand::Schedule { at: at(1) }, CampaignError::Unknown);
+}
+
+fn paused() -> Vec<CampaignEvent> {
+    ended(CampaignEvent::Paused { reason: None, dispatch_id: None })
+}
+
+#[test]
+fn a_paused_campaign_takes_a_newer_version_of_its_template_and_no_other_does() {
+    let take = |template_version| CampaignCommand::TakeTemplate { template_version };
+    let taken = CampaignEvent::TemplateTaken { template_version: 3 };
+    given(paused(), take(3), vec![taken.clone()]);
+    given(paused(), take(1), vec![]);
+    let both: Vec<_> = paused().into_iter().chain([taken.clone()]).collect();
+    given(both.clone(), take(3), vec![]);
+    given(both.clone(), take(4), vec![CampaignEvent::TemplateTaken { template_version: 4 }]);
+    refused(both, take(2), CampaignError::OlderTemplate(3));
+    let forbidden = |status| CampaignError::Forbidden { status };
+    refused(sending(), take(3), forbidden("sending"));
+    refused(scheduled(), take(3), forbidden("scheduled"));
+    refused(ended(CampaignEvent::Cancelled {}), take(3), forbidden("cancelled"));
+    refused(ended(CampaignEvent::Completed { reason: None }), take(3), forbidden("completed"));
+}
+
+#[test]
+fn what_it_took_is_told_from_what_was_frozen() {
+    let fold = |events: Vec<CampaignEvent>| {
+        let mut campaign = Campaign::default();
+        events.into_iter().for_each(|event| campaign.apply(event));
+        campaign
+    };
+    let campaign = fold(paused());
+    assert_eq!((campaign.template_version, campaign.taken_version()), (1, None));
+    let campaign = fold(ended(CampaignEvent::TemplateTaken { template_version: 3 }));
+    assert_eq!((campaign.template_version, campaign.taken_version()), (3, Some(3)));
+    let campaign = fold(scheduled());
+    assert_eq!((campaign.template_version, campaign.taken_version()), (0, None));
 }

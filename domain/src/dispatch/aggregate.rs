@@ -35,6 +35,15 @@ pub struct Recipient {
     pub attempts: u16,
     /// Deferrals and unknown ends that were followed by another try.
     pub setbacks: u16,
+    /// Of the template that the last mail authorized was made from; `None`: the campaign's as it was frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_version: Option<Sequence>,
+}
+
+impl Recipient {
+    pub fn waiting(subscriber: SubscriberId) -> Self {
+        Self { subscriber, state: State::Pending, attempts: 0, setbacks: 0, template_version: None }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +53,8 @@ pub struct Dispatch {
     pub page: u32,
     pub recipients: Vec<Recipient>,
     pub cancelled: bool,
+    /// What the next mails are made from; `None`: the campaign's as it was frozen.
+    pub template_version: Option<Sequence>,
 }
 
 impl Aggregate for Dispatch {
@@ -71,19 +82,21 @@ impl Aggregate for Dispatch {
             DispatchEvent::Planned { campaign_id, page, recipients } => {
                 self.campaign_id = campaign_id;
                 self.page = page;
-                let waiting =
-                    |subscriber| Recipient { subscriber, state: State::Pending, attempts: 0, setbacks: 0 };
-                self.recipients = recipients.into_iter().map(waiting).collect();
+                self.recipients = recipients.into_iter().map(Recipient::waiting).collect();
             }
             DispatchEvent::Authorized { permit_id, recipients, suppressed, rejected, .. } => {
                 for index in &recipients {
                     if let Some(recipient) = self.recipients.get_mut(usize::from(*index)) {
                         recipient.attempts = recipient.attempts.saturating_add(1);
+                        recipient.template_version = self.template_version;
                     }
                 }
                 self.set(&recipients, State::Authorized(permit_id));
                 self.set(&indexes(&suppressed), State::Suppressed);
                 self.set(&indexes(&rejected), State::Rejected);
+            }
+            DispatchEvent::TemplateTaken { template_version } => {
+                self.template_version = Some(template_version);
             }
             DispatchEvent::Settled { permit_id, accepted, rejected, unknown, returned, deferred } => {
                 self.set(&accepted, State::Accepted);
@@ -182,7 +195,7 @@ impl Dispatch {
     }
 
     fn authorize(&self, authorization: Authorization) -> Decision {
-        let Authorization { permit_id, allowed, suppressed, rejected } = authorization;
+        let Authorization { permit_id, template_version, allowed, suppressed, rejected } = authorization;
         let (recipients, consents): (Vec<Index>, Vec<Sequence>) = allowed.into_iter().unzip();
         let all = recipients.iter().copied().chain(indexes(&suppressed)).chain(indexes(&rejected));
         for index in all {
@@ -193,7 +206,11 @@ impl Dispatch {
         if recipients.is_empty() && suppressed.is_empty() && rejected.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(vec![DispatchEvent::Authorized { permit_id, recipients, consents, suppressed, rejected }])
+        let taken =
+            template_version.filter(|_| !recipients.is_empty() && template_version != self.template_version);
+        let taken = taken.map(|template_version| DispatchEvent::TemplateTaken { template_version });
+        let authorized = DispatchEvent::Authorized { permit_id, recipients, consents, suppressed, rejected };
+        Ok(taken.into_iter().chain([authorized]).collect())
     }
 
     /// A settlement says something of those recipients alone that its permit still owes: authorized by it. Of those
@@ -271,6 +288,7 @@ fn says_something(event: &DispatchEvent) -> bool {
         }
         DispatchEvent::Planned { .. }
         | DispatchEvent::Authorized { .. }
+        | DispatchEvent::TemplateTaken { .. }
         | DispatchEvent::LateHandover { .. }
         | DispatchEvent::UnknownReturned { .. }
         | DispatchEvent::Cancelled {} => true,
@@ -278,6 +296,8 @@ fn says_something(event: &DispatchEvent) -> bool {
 }
 
 impl Guarded for Dispatch {
+    const SNAPSHOT_FORMAT: i32 = 2;
+
     fn guards(id: &str, _: &Self, after: &Self) -> Vec<Guard> {
         let Ok(dispatch) = Uuid::parse_str(id) else { return Vec::new() };
         vec![Guard::Dispatch(DispatchWork {

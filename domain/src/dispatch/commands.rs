@@ -26,6 +26,8 @@ pub enum DispatchCommand {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Authorization {
     pub permit_id: PermitId,
+    /// Of the template that the mails were made from, where it is not the one that the campaign was frozen with.
+    pub template_version: Option<Sequence>,
     pub allowed: Vec<(Index, Sequence)>,
     pub suppressed: Vec<Refusal>,
     /// Could not be rendered or built: no call is made for them.

@@ -28,6 +28,9 @@ pub enum DispatchEvent {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         rejected: Vec<Refusal>,
     },
+    /// Who is authorized from now on gets this version of the template; before, the one that the campaign was frozen with.
+    #[serde(rename = "DispatchTemplateTaken")]
+    TemplateTaken { template_version: Sequence },
     /// What the provider said to one permit's calls. `returned` did not start; `deferred` may be tried again.
     #[serde(rename = "SendSettled")]
     Settled {
@@ -69,6 +72,7 @@ impl DomainEvent for DispatchEvent {
         match self {
             Self::Planned { .. } => "DispatchPlanned",
             Self::Authorized { .. } => "SendAuthorized",
+            Self::TemplateTaken { .. } => "DispatchTemplateTaken",
             Self::Settled { .. } => "SendSettled",
             Self::LateHandover { .. } => "LateHandover",
             Self::Reconciled { .. } => "SendReconciled",

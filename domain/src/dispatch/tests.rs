@@ -215,3 +215,46 @@ proptest! {
         }
     }
 }
+
+fn authorize_with(template_version: Option<u64>, allowed: Vec<Index>) -> DispatchCommand {
+    let DispatchCommand::Authorize(authorization) = authorize(allowed) else {
+        panic!("not an authorization")
+    };
+    DispatchCommand::Authorize(Authorization { template_version, ..authorization })
+}
+
+/// Whoever was authorized before keeps the version of their mail, until another one is made for them.
+#[test]
+fn each_mail_bears_the_version_that_it_was_made_from() {
+    let taken = |template_version| DispatchEvent::TemplateTaken { template_version };
+    let some = vec![planned(3), authorized(vec![0])];
+    let more: Vec<_> = some.iter().cloned().chain([taken(2), authorized(vec![1])]).collect();
+    Scenario::with(())
+        .given(some)
+        .when(authorize_with(Some(2), vec![1]))
+        .then_expect_events(vec![taken(2), authorized(vec![1])]);
+    Scenario::with(())
+        .given(more.clone())
+        .when(authorize_with(Some(2), vec![2]))
+        .then_expect_events(vec![authorized(vec![2])]);
+    let mut dispatch = Dispatch::default();
+    more.into_iter().for_each(|event| dispatch.apply(event));
+    let versions =
+        |dispatch: &Dispatch| dispatch.recipients.iter().map(|r| r.template_version).collect::<Vec<_>>();
+    assert_eq!(versions(&dispatch), [None, Some(2), None]);
+    dispatch.apply(settled(vec![1], vec![0]));
+    dispatch.apply(DispatchEvent::UnknownReturned { recipients: vec![0] });
+    dispatch.apply(taken(3));
+    dispatch.apply(authorized(vec![0]));
+    assert_eq!(versions(&dispatch), [Some(3), Some(2), None]);
+}
+
+#[test]
+fn a_version_that_nobody_gets_is_not_noted() {
+    let suppressed = vec![Refusal { index: 0, reason: "opted_out".into() }];
+    let nobody =
+        Authorization { permit_id: PERMIT, template_version: Some(2), suppressed, ..Default::default() };
+    let decided = Scenario::with(()).given(vec![planned(1)]).when(DispatchCommand::Authorize(nobody));
+    let events = decided.inspect_result().unwrap();
+    assert!(matches!(events[..], [DispatchEvent::Authorized { .. }]), "{events:?}");
+}

@@ -186,6 +186,7 @@ fn campaign() -> Vec<CampaignEvent> {
         }),
         CampaignEvent::Paused { reason: Some("mailer_unavailable".into()), dispatch_id: None },
         CampaignEvent::Resumed {},
+        CampaignEvent::TemplateTaken { template_version: 4 },
         CampaignEvent::Cancelled {},
         CampaignEvent::Completed { reason: Some("empty_audience".into()) },
         CampaignEvent::Deleted {},
@@ -196,6 +197,7 @@ fn dispatch() -> Vec<DispatchEvent> {
     let refusal = |index, reason: &str| vec![Refusal { index, reason: reason.into() }];
     vec![
         DispatchEvent::Planned { campaign_id: id(1), page: 2, recipients: vec![id(3), id(4)] },
+        DispatchEvent::TemplateTaken { template_version: 4 },
         DispatchEvent::Authorized {
             permit_id: id(5),
             recipients: vec![0],

@@ -70,6 +70,16 @@ async fn a_report_adds_up_after_each_event(pool: PgPool) {
             }] += 1;
         }
     }
+    let mut versions = BTreeMap::<(Uuid, i64), [i64; 2]>::new();
+    for dispatch in world.dispatches.values() {
+        for recipient in &dispatch.recipients {
+            let Some(version) = recipient.template_version else { continue };
+            let counts = versions.entry((dispatch.campaign_id, version.cast_signed())).or_default();
+            counts[0] += i64::from(recipient.state == State::Accepted);
+            counts[1] += i64::from(matches!(recipient.state, State::Unknown(_)));
+        }
+    }
+    assert!(versions.len() > 5, "there are versions to count");
     let found = reports(&pool).await;
     assert!(found.values().any(|report| report.planned > 20), "there is something to add up");
     for (id, report) in &found {
@@ -77,6 +87,14 @@ async fn a_report_adds_up_after_each_event(pool: PgPool) {
         assert_eq!(report.planned, six(report).iter().sum::<i64>());
         let ended = report.status == "completed";
         assert!(!ended || report.pending == 0 && Some(report.planned) == report.manifest_recipients);
+        let taken = report.versions.iter().filter(|count| count.accepted + count.unknown > 0);
+        for count in taken {
+            let expected = versions.get(&(*id, count.template_version));
+            assert_eq!(Some(&[count.accepted, count.unknown]), expected);
+        }
+        let counted: i64 = report.versions.iter().map(|count| count.accepted + count.unknown).sum();
+        let of_it = versions.range((*id, 0)..=(*id, i64::MAX)).map(|(_, [a, u])| a + u).sum::<i64>();
+        assert_eq!(counted, of_it);
     }
 }
 

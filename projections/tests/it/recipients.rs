@@ -57,6 +57,10 @@ async fn recipients_are_as_the_aggregates_say(pool: PgPool) {
                 State::Accepted | State::Suppressed | State::Rejected => row.permit_id,
             };
             assert_eq!(row.permit_id, permit);
+            let frozen = world.campaigns.get(&campaign).and_then(|campaign| campaign.manifest.as_ref());
+            let version = expected.template_version.or(frozen.map(|manifest| manifest.template_version));
+            let version = version.filter(|_| row.permit_id.is_some());
+            assert_eq!(row.template_version.map(i64::cast_unsigned), version);
             assert!(row.state != "accepted" || row.authorized_by.is_some(), "each mail has its consent");
             let subscriber = world.subscribers.get(&row.subscriber_id);
             assert_eq!(row.address.is_some(), subscriber.is_some_and(|subscriber| !subscriber.is_erased()));

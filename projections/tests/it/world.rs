@@ -316,6 +316,10 @@ impl World {
             (Phase::Sending, 0) => CampaignCommand::Complete,
             (Phase::Sending, 1) => CampaignCommand::Cancel,
             (Phase::Sending, _) => CampaignCommand::Pause { reason: Some(reason), dispatch_id: Some(id) },
+            (Phase::Paused, 0) => {
+                let newer = self.campaigns[&id].template_version + 1 + self.dice.below(2) as u64;
+                CampaignCommand::TakeTemplate { template_version: newer }
+            }
             (Phase::Paused, _) => CampaignCommand::Resume,
             (_, 0) => CampaignCommand::Delete,
             (_, _) => CampaignCommand::Resume,
@@ -364,7 +368,8 @@ impl World {
     fn authorization(&mut self, id: Uuid) -> Authorization {
         let permit_id = self.dice.id();
         self.permits.entry(id).or_default().push(permit_id);
-        let mut authorization = Authorization { permit_id, ..Authorization::default() };
+        let template_version = self.dice.one_in(3).then(|| 2 + self.dice.below(3) as u64);
+        let mut authorization = Authorization { permit_id, template_version, ..Authorization::default() };
         for index in self.dispatches[&id].waiting() {
             match self.dice.below(8) {
                 0 => authorization.suppressed.push(refusal(index, "opted_out")),

@@ -1,10 +1,11 @@
 //! What all mails of a campaign share, kept from chunk to chunk.
 
+use commands::send::Claim;
 use commands::{CommandError, Commands};
-use domain::CampaignId;
 use domain::campaign::{Campaign, Details};
 use domain::group::Group;
 use domain::template::{Body, Content, Template};
+use domain::{CampaignId, Sequence};
 use eventstore::{load, load_at};
 use mail::{Compiled, MediaUrls, TemplateSource};
 use std::collections::HashMap;
@@ -17,9 +18,13 @@ pub struct CampaignContext {
     pub details: Details,
     pub group_name: String,
     pub template: Compiled,
+    /// Of the template.
+    pub template_version: Sequence,
+    /// The same, where it is not the one that the campaign was frozen with.
+    pub taken_version: Option<Sequence>,
 }
 
-/// A campaign that is past its freezing does not change, so a context is made once.
+/// Of a campaign that is past its freezing only the template's version changes, so a context is made once for each.
 #[derive(Default)]
 pub struct Campaigns(Mutex<HashMap<CampaignId, Arc<CampaignContext>>>);
 
@@ -28,10 +33,14 @@ impl Campaigns {
         &self,
         commands: &Commands,
         media_url: &str,
-        id: CampaignId,
+        claim: &Claim,
     ) -> Result<Arc<CampaignContext>, CommandError> {
-        if let Some(context) = self.lock().get(&id) {
-            return Ok(context.clone());
+        let id = claim.campaign_id;
+        let is_sent = |kept: &Arc<CampaignContext>| {
+            claim.template_version.is_none_or(|v| v == kept.template_version.cast_signed())
+        };
+        if let Some(context) = self.lock().get(&id).cloned().filter(is_sent) {
+            return Ok(context);
         }
         let context = Arc::new(make(commands, media_url, id).await?);
         let mut kept = self.lock();
@@ -50,14 +59,15 @@ impl Campaigns {
 async fn make(commands: &Commands, media_url: &str, id: CampaignId) -> Result<CampaignContext, CommandError> {
     let pool = &commands.store.pool;
     let campaign = load::<Campaign>(pool, id).await?.aggregate;
+    let (template_version, taken_version) = (campaign.template_version, campaign.taken_version());
     let Some(details) = campaign.details else { return Err(CommandError::NotFound("campaign")) };
-    let template = load_at::<Template>(pool, details.template_id, campaign.template_version).await?.aggregate;
+    let template = load_at::<Template>(pool, details.template_id, template_version).await?.aggregate;
     let group_name = load::<Group>(pool, details.group_id).await?.aggregate.name;
     let template = compile(&prepare(commands, media_url, template.content).await?);
     if let Some(error) = template.refused() {
         tracing::error!(campaign.id = %id, %error, "the campaign's template can't be rendered: all its recipients are rejected");
     }
-    Ok(CampaignContext { details, group_name, template })
+    Ok(CampaignContext { details, group_name, template, template_version, taken_version })
 }
 
 /// A template that was checked when it was saved, with what it takes to compile it.

@@ -227,7 +227,7 @@ impl Sender {
         if claim.status != "sending" {
             return self.close(claim).await;
         }
-        let context = self.campaigns.get(&self.commands, &self.settings.media_url, claim.campaign_id).await?;
+        let context = self.campaigns.get(&self.commands, &self.settings.media_url, claim).await?;
         match self.clear_up(claim, context.details.on_unknown).await? {
             Some(pause) => Ok(pause),
             None => self.send(claim, &context, load(pool, claim.lease.dispatch_id).await?, stop).await,

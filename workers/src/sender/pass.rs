@@ -8,7 +8,7 @@ use crate::mailers::Mailer;
 use crate::metrics;
 use crate::window::Window;
 use commands::CommandError;
-use commands::send::{Authorized, Claim};
+use commands::send::{Authorized, Claim, Made};
 use domain::PermitId;
 use domain::dispatch::{Dispatch, Index, Settlement};
 use eventstore::Loaded;
@@ -73,14 +73,19 @@ impl<'a> Pass<'a> {
     async fn authorize_and_send(&mut self, composed: Composed) -> Result<Chunk, CommandError> {
         // The clocks are read before the transaction: an opt-out that it does not see waits at least as long.
         let window = Window::open(self.sender.commands.timing.window);
+        let made = Made {
+            group: self.context.details.group_id,
+            mailer: self.mailer.name(),
+            template_version: self.context.template_version,
+            taken_version: self.context.taken_version,
+        };
         let authorized = self
             .sender
             .commands
             .authorize(
                 self.claim,
                 self.dispatch.clone(),
-                self.context.details.group_id,
-                self.mailer.name(),
+                made,
                 &composed.candidates,
                 composed.refused,
                 self.sender.hold(self.mailer),

@@ -13,6 +13,7 @@ mod left_behind;
 mod lint;
 mod mailer_down;
 mod maintenance;
+mod newer_template;
 mod poison;
 mod readers;
 mod restored;

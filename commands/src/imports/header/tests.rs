@@ -156,8 +156,10 @@ fn a_mapping_says_what_columns_mean() {
 
 #[test]
 fn our_own_files_are_known() {
-    let recipients = read("subscriber_id,address,state,reason,dispatch_id,authorized_by\n");
-    assert_eq!((recipients[1].0, recipients[2].0), (Meaning::Email, Meaning::RecipientState));
+    for columns in ["authorized_by", "authorized_by,template_version"] {
+        let recipients = read(&format!("subscriber_id,address,state,reason,dispatch_id,{columns}\n"));
+        assert_eq!((recipients[1].0, recipients[2].0), (Meaning::Email, Meaning::RecipientState));
+    }
     let opt_outs =
         read("position,time,subscriber_id,address,scope,groups,channel,campaign_id,source_address\n");
     assert_eq!(

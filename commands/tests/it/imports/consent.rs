@@ -132,8 +132,8 @@ async fn usual_exports_make_nobody_active_who_left(pool: PgPool) {
         ),
         (
             "our own recipients",
-            "subscriber_id,address,state,reason,dispatch_id,authorized_by",
-            &["1,in@x.example,accepted,,1,7", "2,out1@x.example,suppressed,opted_out,1,"],
+            "subscriber_id,address,state,reason,dispatch_id,authorized_by,template_version",
+            &["1,in@x.example,accepted,,1,7,1", "2,out1@x.example,suppressed,opted_out,1,,"],
         ),
     ];
     for (tool, header, rows) in cases {
