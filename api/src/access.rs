@@ -62,6 +62,8 @@ pub(crate) enum Principal {
         id: ApiKeyId,
         /// It may read what it may change.
         sees: bool,
+        /// It may read subscribers.
+        reads_people: bool,
     },
     Reader(PreferenceClaims),
 }
@@ -229,7 +231,14 @@ impl Rule {
         if bearer.starts_with(KEY_PREFIX) {
             let (id, scopes) = self.key(bearer).await?;
             return match scopes.contains(&scope) {
-                true => Ok(Principal::Key { id, sees: scopes.contains(&scope.reading()) }),
+                true => {
+                    let has = |scope| scopes.contains(&scope);
+                    Ok(Principal::Key {
+                        id,
+                        sees: has(scope.reading()),
+                        reads_people: has(Scope::SubscribersRead),
+                    })
+                }
                 false => Err(ApiError::Forbidden(format!("the key lacks the scope {}", scope.as_str()))),
             };
         }

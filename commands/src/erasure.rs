@@ -30,20 +30,23 @@ pub struct Remains {
     pub readers: HashSet<Uuid>,
 }
 
-/// A mail outside campaigns to one of a person's addresses.
+/// A mail outside campaigns to one of a person's addresses, or filled with their fields.
 #[derive(sqlx::FromRow)]
 struct Mail {
     subscriber_id: SubscriberId,
     dispatch_id: DispatchId,
     /// Of all its recipients.
     address_hashes: Json<Vec<AddressHash>>,
+    /// It is a test, filled with their fields.
+    shows_them: bool,
     is_pending: bool,
 }
 
 impl Mail {
-    /// What stands for these people in the names of its files.
+    /// What stands for these people in the names of its files. A test that shows one of them is theirs, whoever got it.
     fn readers<'a>(&'a self, hashes: &'a HashSet<AddressHash>) -> impl Iterator<Item = Uuid> + 'a {
-        let theirs = (0..).zip(&self.address_hashes.0).filter(|(_, recipient)| hashes.contains(recipient));
+        let is_theirs = |recipient: &AddressHash| self.shows_them || hashes.contains(recipient);
+        let theirs = (0..).zip(&self.address_hashes.0).filter(move |(_, recipient)| is_theirs(recipient));
         theirs.map(|(place, _)| ids::recipient_id(self.dispatch_id, place))
     }
 }
@@ -126,10 +129,13 @@ impl Commands {
             "SELECT DISTINCT h.subscriber_id, e.aggregate_id::uuid AS dispatch_id,
                  coalesce(e.payload -> e.event_type -> 'address_hashes',
                      jsonb_build_array(e.payload -> e.event_type -> 'address_hash')) AS address_hashes,
+                 e.payload -> e.event_type @> jsonb_build_object('shown', jsonb_build_object('subscriber', h.subscriber_id))
+                     AS shows_them,
                  EXISTS (SELECT FROM dispatch_work w
                          WHERE w.dispatch_id = e.aggregate_id::uuid AND w.pending > 0) AS is_pending
              FROM ({HASHES}) h JOIN events e ON e.payload -> e.event_type @> jsonb_build_object('address_hash', h.hash)
                  OR e.payload -> e.event_type @> jsonb_build_object('address_hashes', jsonb_build_array(h.hash))
+                 OR e.payload -> e.event_type @> jsonb_build_object('shown', jsonb_build_object('subscriber', h.subscriber_id))
              WHERE e.aggregate_type = 'transactional' AND e.sequence = 1
                AND e.event_type <> 'AccountMailRequested' AND e.recorded_at < h.erased_at"
         );

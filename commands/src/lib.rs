@@ -44,7 +44,7 @@ pub use secrets::Given;
 pub use subscribers::{NewSubscriber, SubscriberDetails, SubscriberPatch};
 pub use subscriptions::{NewSubscription, SubscriptionLink, SubscriptionToken};
 pub use templates::Behind;
-pub use test_mail::TestRecipients;
+pub use test_mail::{TestFields, TestRecipients};
 
 /// What is said of a person, a mail or a cell that cannot be read: damaged, or of a later release.
 pub const UNREADABLE: &str = "unreadable";

@@ -4,13 +4,15 @@
 //! where the configuration allows, and no more often than people look at tests.
 
 use crate::accounts::record;
+use crate::attributes::{self, Attributes};
 use crate::mail_limits::MailLimit;
 use crate::{CommandError, Commands, Context, FieldError, idempotent};
 use chrono::TimeDelta;
+use domain::subscriber::Subscriber;
 use domain::template::Template;
-use domain::transactional::{RECIPIENTS_MAX, TestMail, Transactional, TransactionalCommand};
-use domain::{AddressHash, DispatchId, EmailAddress, Personal, TemplateId};
-use eventstore::{Done, clock, ids, sealing};
+use domain::transactional::{RECIPIENTS_MAX, Shown, TestMail, Transactional, TransactionalCommand};
+use domain::{AddressHash, DispatchId, EmailAddress, Personal, SubscriberId, TemplateId};
+use eventstore::{Done, clock, ids, load, sealing};
 use serde_json::json;
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -23,6 +25,17 @@ const ACTOR_HOURLY_MAX: i64 = 60;
 const ACTOR_DAILY_MAX: i64 = 300;
 
 const NO_COLLEAGUE: &str = "is neither a user's address nor in send.test_recipients";
+
+/// Whose fields a test shows.
+#[derive(Debug, Clone, Default)]
+pub enum TestFields {
+    /// Each recipient's own.
+    #[default]
+    Own,
+    Of(SubscriberId),
+    /// As [`attributes::check`] writes them; `email` and `name` among them.
+    Given(Attributes),
+}
 
 /// Addresses, and domains, that test mails may go to besides the users' own addresses.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +87,9 @@ impl Commands {
         template_id: TemplateId,
         template: &Template,
         to: &[String],
+        fields: TestFields,
     ) -> Result<Done, CommandError> {
+        let shown = self.check_shown(fields).await?;
         let recipients = self.check_recipients(to).await?;
         let id = ids::new_id();
         let addresses: Vec<String> = recipients.iter().map(|(address, _)| address.to_string()).collect();
@@ -82,6 +97,7 @@ impl Commands {
             template_id,
             template_version: template.version,
             mailer: self.mailers.default.clone(),
+            shown,
             addresses: Personal::plain(json!(addresses).to_string()),
             address_hashes: recipients.iter().map(|(_, hash)| *hash).collect(),
             hash_key_id: self.store.master.id().into(),
@@ -103,6 +119,23 @@ impl Commands {
         tx.commit().await?;
         self.store.appended.notify_one();
         Ok(done)
+    }
+
+    async fn check_shown(&self, fields: TestFields) -> Result<Option<Shown>, CommandError> {
+        match fields {
+            TestFields::Own => Ok(None),
+            TestFields::Given(given) => {
+                let fields = Personal::plain(json!(attributes::check(&given)?).to_string());
+                Ok(Some(Shown::Fields(fields)))
+            }
+            TestFields::Of(id) => {
+                let person = load::<Subscriber>(&self.store.pool, id).await?.aggregate;
+                match person.version > 0 && !person.is_erased() {
+                    true => Ok(Some(Shown::Subscriber(id))),
+                    false => Err(CommandError::invalid("subscriber", "the subscriber is not known")),
+                }
+            }
+        }
     }
 
     /// Notes each mail, and refuses all of them where one is too many. Requests of one actor, and for one mailbox, take turns.

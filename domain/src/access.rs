@@ -157,6 +157,14 @@ mod tests {
         assert_eq!((Role::parse("root"), Scope::parse("*")), (None, None));
     }
 
+    /// A test mail may show a subscriber's fields; of keys it is asked with each.
+    #[test]
+    fn who_may_send_sees_subscribers() {
+        assert!(
+            Role::ALL.iter().all(|role| !role.has(Scope::EmailsWrite) || role.has(Scope::SubscribersRead))
+        );
+    }
+
     #[test]
     fn analysts_see_no_address() {
         let named = [Scope::SubscribersRead, Scope::RecipientsRead, Scope::TemplatesWrite];

@@ -1,6 +1,6 @@
 //! Test mails: a template as readers would get it, sent to a few colleagues.
 
-use crate::access::{Access, Routes};
+use crate::access::{Access, Principal, Routes};
 use crate::body::{Call, Input};
 use crate::context::once;
 use crate::endpoints::preview;
@@ -14,6 +14,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use commands::TestFields;
+use commands::attributes::Attributes;
 use domain::access::Scope;
 use domain::dispatch::State as RecipientState;
 use domain::transactional::{Mail, TestMail, Transactional};
@@ -39,9 +41,31 @@ struct TestInput {
     /// 1 to 10 addresses: of users, or as `send.test_recipients` allows.
     #[schema(example = json!(["editor@example.com"]))]
     to: Vec<String>,
+    /// Whose fields all recipients are shown. It takes the scope `subscribers:read`.
+    subscriber: Option<Uuid>,
+    /// Instead: fields that all recipients are shown, as a subscriber's attributes are bounded; `email` and `name` among them.
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({ "first_name": "O'Brien" }))]
+    attributes: Option<Attributes>,
 }
 
 impl Input for TestInput {}
+
+impl TestInput {
+    fn fields(&mut self, caller: &Principal) -> Result<TestFields, ApiError> {
+        match (self.subscriber, self.attributes.take()) {
+            (None, None) => Ok(TestFields::Own),
+            (None, Some(given)) => Ok(TestFields::Given(given)),
+            (Some(_), Some(_)) => Err(ApiError::invalid("attributes", "and a subscriber are one too many")),
+            (Some(_), None) if matches!(caller, Principal::Key { reads_people: false, .. }) => {
+                let scope = Scope::SubscribersRead.as_str();
+                Err(ApiError::Forbidden(format!(
+                    "the key lacks the scope {scope}, to show a subscriber's fields"
+                )))
+            }
+            (Some(subscriber), None) => Ok(TestFields::Of(subscriber)),
+        }
+    }
+}
 
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it documents an answer")]
@@ -57,6 +81,8 @@ struct DispatchView {
     kind: &'static str,
     template_id: Uuid,
     template_version: u64,
+    /// Whose fields all recipients are shown, where it is somebody's.
+    subscriber: Option<Uuid>,
     /// What was not sent by then is given up.
     expires_at: DateTime<Utc>,
     recipients: Vec<DispatchRecipient>,
@@ -75,8 +101,8 @@ struct DispatchRecipient {
 
 /// Send a test mail
 ///
-/// The template in its present version, by the default mailer, with `[Test]` before its subject. A subscriber's
-/// address gets the subscriber's own fields, any other has none. Whoever opted out of everything gets none. It goes to
+/// The template in its present version, by the default mailer, with `[Test]` before its subject. All recipients are shown the fields of
+/// `subscriber`, or those of `attributes`; without both, a subscriber's address gets the subscriber's own, and any other has none. Whoever opted out of everything gets none. It goes to
 /// users of this installation, and to the addresses and domains of the setting `send.test_recipients`; 30 an hour and 100 a day to one
 /// mailbox, 60 and 300 for one user or key. Its links, and a mail program's button to unsubscribe, lead to a page that
 /// says what a reader's would do, and change nothing. What became of it: `GET /dispatches/{id}`.
@@ -86,12 +112,14 @@ struct DispatchRecipient {
 async fn send(
     State(app): State<App>,
     Ids(id): Ids<TemplateId>,
-    call: Call<TestInput>,
+    caller: Principal,
+    mut call: Call<TestInput>,
 ) -> Result<Response, ApiError> {
+    let fields = call.body.fields(&caller)?;
     let requested = async {
         let template = app.commands.template(id).await?;
         preview::compile(&app, &template.content).await?;
-        let requested = app.commands.request_test_mail(&call.context, id, &template, &call.body.to);
+        let requested = app.commands.request_test_mail(&call.context, id, &template, &call.body.to, fields);
         Ok::<_, ApiError>(requested.await?)
     };
     Ok(respond::accepted(once(&app, &call.context, requested).await?))
@@ -120,6 +148,7 @@ async fn get(
         kind: "test",
         template_id: mail.template_id,
         template_version: mail.template_version,
+        subscriber: dispatch.shown_subscriber(),
         expires_at: mail.expires_at,
         recipients: recipients.collect(),
     }))

@@ -131,3 +131,38 @@ async fn the_link_of_a_test_tells_and_does_nothing(pool: PgPool) {
     app.post(path).anonymous().json(json!({ "global": true })).send().await.problem(401);
     assert_eq!(app.events().await, before);
 }
+
+/// Fields of somebody's own are for those who may read subscribers.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_test_shows_given_fields_or_a_subscribers(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let path = format!("/templates/{}/test", app.template().await);
+    let ana = app.subscriber("ana@example.net", &[]).await;
+    let send = |more: serde_json::Value| {
+        let mut body = json!({ "to": ["editor@example.com"] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let blind = app.api_key(&[Scope::EmailsWrite]).await;
+    let before = app.events().await;
+    let refused = |body: serde_json::Value| app.post(&path).json(body).send();
+    refused(send(json!({ "subscriber": ana, "attributes": {} }))).await.invalid(&["attributes"]);
+    refused(send(json!({ "subscriber": Uuid::from_u128(1) }))).await.invalid(&["subscriber"]);
+    refused(send(json!({ "subscriber": "ana@example.net" }))).await.invalid(&["subscriber"]);
+    refused(send(json!({ "attributes": ["x"] }))).await.invalid(&["attributes"]);
+    refused(send(json!({ "attributes": { "***": "x" } }))).await.invalid(&["attributes"]);
+    refused(send(json!({ "attributes": { "x": "y".repeat(4097) } }))).await.invalid(&["attributes"]);
+    let many: std::collections::BTreeMap<String, &str> = (0..101).map(|n| (format!("a{n}"), "x")).collect();
+    refused(send(json!({ "attributes": many }))).await.invalid(&["attributes"]);
+    let of_ana = || app.post(&path).json(send(json!({ "subscriber": ana })));
+    of_ana().bearer(&blind).send().await.problem(403);
+    assert_eq!(app.events().await, before);
+
+    let given = send(json!({ "attributes": { "City": "Ghent" } }));
+    app.post(&path).bearer(&blind).json(given).send().await.ok(202);
+    let seeing = app.api_key(&[Scope::EmailsWrite, Scope::SubscribersRead]).await;
+    of_ana().bearer(&seeing).send().await.ok(202);
+    let id = of_ana().send().await.ok(202).id("dispatch_id");
+    let shown = app.get(&format!("/dispatches/{id}")).send().await.ok(200).json();
+    assert_eq!(shown["subscriber"], json!(ana));
+}

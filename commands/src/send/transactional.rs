@@ -39,12 +39,23 @@ impl Commands {
         mail: Loaded<Transactional>,
         mailer: &str,
         candidates: &[Index],
-        unsendable: Vec<Refusal>,
+        mut unsendable: Vec<Refusal>,
         hold: Duration,
     ) -> Result<Authorized<Transactional>, CommandError> {
         let Some(mut tx) = self.may_send(None).await? else { return Ok(Authorized::Stopped) };
         let gates = read_gates(&mut tx, &mail.aggregate, "ORDER BY address_hash FOR NO KEY UPDATE").await?;
-        let (mut allowed, mut suppressed, mut readers) = (Vec::new(), Vec::new(), Vec::new());
+        let shown = mail.aggregate.shown_subscriber();
+        let candidates = match shown {
+            Some(shown) if !is_there(&mut tx, shown).await? => {
+                let erased = |index: &Index| Refusal { index: *index, reason: "erased".into() };
+                unsendable.extend(candidates.iter().map(erased));
+                &[]
+            }
+            _ => candidates,
+        };
+        let (mut allowed, mut suppressed) = (Vec::new(), Vec::new());
+        // An erasure waits for a mail that shows its person as for one to them.
+        let mut readers = Vec::from_iter(shown.map(reader_key));
         for index in candidates {
             let Some(recipient) = mail.aggregate.recipients.get(usize::from(*index)) else { continue };
             let gate = gates.get(recipient.address_hash.0.as_slice());
@@ -96,6 +107,13 @@ impl Commands {
             .await
             .map(|_| ())
     }
+}
+
+/// Whether this person was not erased; none is until `tx` ends.
+async fn is_there(tx: &mut PgConnection, subscriber: SubscriberId) -> Result<bool, CommandError> {
+    let key = "SELECT destroyed_at IS NULL FROM subject_keys WHERE subject_id = $1 FOR SHARE";
+    let key: Option<bool> = sqlx::query_scalar(key).bind(subscriber).fetch_optional(tx).await?;
+    Ok(key.unwrap_or(false))
 }
 
 fn refusal(gate: &TestReader) -> Option<&'static str> {

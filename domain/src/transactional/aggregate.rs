@@ -1,7 +1,7 @@
-use super::{AccountMail, Mail, OptOutMail, SubscriptionMail, TestMail, TransactionalEvent};
+use super::{AccountMail, Mail, OptOutMail, Shown, SubscriptionMail, TestMail, TransactionalEvent};
 use crate::dispatch::{DispatchError, Index, Refusal, Settlement, State};
 use crate::guard::{DispatchWork, Guard, Guarded};
-use crate::{AddressHash, PermitId, Sequence};
+use crate::{AddressHash, PermitId, Sequence, SubscriberId};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,14 @@ impl Transactional {
     /// Recipients whose end this permit still owes.
     pub fn authorized_by(&self, permit: PermitId) -> Vec<Index> {
         self.indexes_in(|state| state == State::Authorized(permit))
+    }
+
+    /// The subscriber whose fields all recipients of a test are shown.
+    pub fn shown_subscriber(&self) -> Option<SubscriberId> {
+        match &self.mail {
+            Some(Mail::Test(TestMail { shown: Some(Shown::Subscriber(id)), .. })) => Some(*id),
+            _ => None,
+        }
     }
 
     fn begin(&mut self, mail: Mail) {
@@ -232,6 +240,8 @@ impl Transactional {
 }
 
 impl Guarded for Transactional {
+    const SNAPSHOT_FORMAT: i32 = 2;
+
     fn guards(id: &str, _: &Self, after: &Self) -> Vec<Guard> {
         let Ok(dispatch) = Uuid::parse_str(id) else { return Vec::new() };
         let pending = after.indexes_in(|state| matches!(state, State::Pending | State::Authorized(_)));

@@ -12,12 +12,33 @@ pub struct TestMail {
     pub template_id: TemplateId,
     pub template_version: Sequence,
     pub mailer: String,
+    /// Whose fields it shows, where it is not each recipient's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Shown>,
     /// A JSON array of strings, in the order of `address_hashes`.
     pub addresses: Personal,
     pub address_hashes: Vec<AddressHash>,
     pub hash_key_id: String,
     /// What was not sent by then is given up.
     pub expires_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    /// As they are when the mail is made: nothing of the person is copied.
+    Subscriber(SubscriberId),
+    /// A JSON object of strings.
+    Fields(Personal),
+}
+
+impl Shown {
+    fn fields(&mut self) -> Option<&mut Personal> {
+        match self {
+            Self::Subscriber(_) => None,
+            Self::Fields(fields) => Some(fields),
+        }
+    }
 }
 
 /// What an account's mail is for.
@@ -181,15 +202,23 @@ impl DomainEvent for TransactionalEvent {
         .into()
     }
 
+    /// A test that shows each recipient their own fields is what it was before, byte for byte, and earlier releases read it. One that
+    /// shows other fields must not be taken for it.
     fn event_version(&self) -> String {
-        "1.0".into()
+        match self {
+            Self::TestRequested(TestMail { shown: Some(_), .. }) => "1.1".into(),
+            _ => "1.0".into(),
+        }
     }
 }
 
 impl Event for TransactionalEvent {
     fn personal(&mut self) -> Vec<(&'static str, &mut Personal)> {
         match self {
-            Self::TestRequested(mail) => vec![("addresses", &mut mail.addresses)],
+            Self::TestRequested(mail) => [("addresses", &mut mail.addresses)]
+                .into_iter()
+                .chain(mail.shown.as_mut().and_then(Shown::fields).map(|fields| ("fields", fields)))
+                .collect(),
             Self::SubscriptionRequested(mail) => [("address", &mut mail.address)]
                 .into_iter()
                 .chain(mail.name.iter_mut().map(|name| ("name", name)))

@@ -10,5 +10,5 @@ mod tests;
 
 pub use aggregate::{RECIPIENTS_MAX, Recipient, Transactional, TransactionalCommand};
 pub use events::{
-    AccountMail, AccountMailKind, Mail, OptOutMail, SubscriptionMail, TestMail, TransactionalEvent,
+    AccountMail, AccountMailKind, Mail, OptOutMail, Shown, SubscriptionMail, TestMail, TransactionalEvent,
 };

@@ -13,6 +13,7 @@ fn mail(recipients: u8) -> TestMail {
         template_id: Uuid::from_u128(1),
         template_version: 2,
         mailer: "outbox".into(),
+        shown: None,
         addresses: Personal::Sealed("1:1:AAAA".into()),
         address_hashes: (0..recipients).map(|n| AddressHash([n; 32])).collect(),
         hash_key_id: "k".into(),

@@ -6,12 +6,13 @@ use super::single::Single;
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
+use commands::attributes::Attributes;
 use commands::people::{People, Unreadable};
 use commands::send::Lease;
 use commands::{CommandError, SubscriberDetails, UNREADABLE};
 use domain::dispatch::{Index, Refusal};
 use domain::template::Template;
-use domain::transactional::{TestMail, Transactional};
+use domain::transactional::{Shown, TestMail, Transactional};
 use domain::{DispatchId, SubscriberId};
 use eventstore::keys::KeyError;
 use eventstore::sealing::{self, SubjectKey};
@@ -21,11 +22,13 @@ use mail::{Address, Compiled, ListHeaders, MergeData, Rendered};
 /// A mail for each of these recipients, or the reason why none can be made.
 type Mails = Vec<(Index, Result<Outgoing, &'static str>)>;
 
-/// A recipient of a test: their own fields where they are a subscriber, else the address alone.
+/// A recipient of a test.
 struct Reader {
     index: Index,
     attempt: u16,
-    details: SubscriberDetails,
+    to: Address,
+    /// What the template is filled with: what the request says; else their own fields where they are a subscriber, or the address alone.
+    fields: SubscriberDetails,
 }
 
 impl Sender {
@@ -87,16 +90,27 @@ impl Sender {
     ) -> Result<Result<Vec<(Index, Result<Reader, &'static str>)>, &'static str>, CommandError> {
         let store = &self.commands.store;
         let known = self.commands.test_readers(dispatch).await?;
-        let ids: Vec<SubscriberId> = known.values().map(|reader| reader.subscriber_id).collect();
+        let ids: Vec<SubscriberId> =
+            known.values().map(|reader| reader.subscriber_id).chain(dispatch.shown_subscriber()).collect();
         let people = People::load(store, &ids).await?;
-        let addresses = match sealing::fetch_each(&store.pool, &store.master, &[id]).await?.remove(&id) {
-            None => return Ok(Err("erased")),
-            Some(key) => match addresses(key, mail) {
-                Ok(addresses) => addresses,
-                Err(error) => {
-                    Unreadable::note(id, &error);
-                    return Ok(Err(UNREADABLE));
-                }
+        let (addresses, given) =
+            match sealing::fetch_each(&store.pool, &store.master, &[id]).await?.remove(&id) {
+                None => return Ok(Err("erased")),
+                Some(key) => match opened(key, mail) {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        Unreadable::note(id, &error);
+                        return Ok(Err(UNREADABLE));
+                    }
+                },
+            };
+        let shown = match &mail.shown {
+            None => None,
+            Some(Shown::Fields(_)) => given,
+            Some(Shown::Subscriber(shown)) => match people.open(*shown) {
+                Ok(Some((_, details))) => Some(details),
+                Ok(None) => return Ok(Err("erased")),
+                Err(Unreadable) => return Ok(Err(UNREADABLE)),
             },
         };
         let mut readers = Vec::with_capacity(waiting.len());
@@ -109,9 +123,11 @@ impl Sender {
             let subscriber = known.get(recipient.address_hash.0.as_slice());
             let opened = subscriber.map_or(Ok(None), |reader| people.open(reader.subscriber_id));
             let reader = opened.map_err(|Unreadable| UNREADABLE).map(|opened| {
-                let details = opened.map(|(_, details)| details).unwrap_or_default();
-                let details = SubscriberDetails { address: address.clone(), ..details };
-                Reader { index: *index, attempt: recipient.attempts + 1, details }
+                let own = opened.map(|(_, details)| details).unwrap_or_default();
+                let own = SubscriberDetails { address: address.clone(), ..own };
+                let to = Address { email: own.address.clone(), name: own.name.clone() };
+                let fields = shown.clone().map_or(own, |shown| named(shown, address));
+                Reader { index: *index, attempt: recipient.attempts + 1, to, fields }
             });
             readers.push((*index, reader));
         }
@@ -127,12 +143,12 @@ impl Sender {
         template_name: &str,
         reader: &Reader,
     ) -> Result<Outgoing, &'static str> {
-        let Reader { index, attempt, details } = reader;
+        let Reader { index, attempt, to, fields } = reader;
         let unsubscribe_url = self.links.unsubscribe_url(mail::links::SAMPLE_TOKEN);
         let rendered = template.render(&MergeData {
-            email: &details.address,
-            name: details.name.as_deref().unwrap_or_default(),
-            attributes: &details.attributes,
+            email: &fields.address,
+            name: fields.name.as_deref().unwrap_or_default(),
+            attributes: &fields.attributes,
             unsubscribe_url: &unsubscribe_url,
             preferences_url: &self.links.preferences_url(mail::links::SAMPLE_TOKEN),
             campaign_name: template_name,
@@ -141,18 +157,42 @@ impl Sender {
         });
         let rendered = rendered.map_err(|_| "not_rendered")?;
         let written = Rendered { subject: format!("[Test] {}", rendered.subject), ..rendered };
-        let to = Address { email: details.address.clone(), name: details.name.clone() };
         let list_id = format!("test.{}", self.settings.mail_host);
         let list = ListHeaders { id: &list_id, name: "Test", unsubscribe_url: &unsubscribe_url };
-        let single =
-            Single { kind: "test", dispatch, index: *index, attempt: *attempt, to, list: Some(list) };
+        let single = Single {
+            kind: "test",
+            dispatch,
+            index: *index,
+            attempt: *attempt,
+            to: to.clone(),
+            list: Some(list),
+        };
         self.single(single, &written)
     }
 }
 
-fn addresses(key: Result<SubjectKey, KeyError>, mail: &TestMail) -> Result<Vec<String>, StoreError> {
-    let addresses = key?.open("addresses", &mail.addresses)?;
-    serde_json::from_str(&addresses).map_err(|_| StoreError::Format("addresses of a test".into()))
+/// What the mail's own key seals: the addresses, and the fields that were given.
+fn opened(
+    key: Result<SubjectKey, KeyError>,
+    mail: &TestMail,
+) -> Result<(Vec<String>, Option<SubscriberDetails>), StoreError> {
+    let (key, format) = (key?, |what: &str| StoreError::Format(format!("{what} of a test")));
+    let addresses = serde_json::from_str(&key.open("addresses", &mail.addresses)?);
+    let addresses = addresses.map_err(|_| format("addresses"))?;
+    let Some(Shown::Fields(sealed)) = &mail.shown else { return Ok((addresses, None)) };
+    let mut attributes: Attributes =
+        serde_json::from_str(&key.open("fields", sealed)?).map_err(|_| format("fields"))?;
+    let address = attributes.remove("email").unwrap_or_default();
+    let given = SubscriberDetails { address, name: attributes.remove("name"), attributes };
+    Ok((addresses, Some(given)))
+}
+
+/// Fields that were given without an `email` have the recipient's.
+fn named(shown: SubscriberDetails, recipient: &str) -> SubscriberDetails {
+    match shown.address.is_empty() {
+        true => SubscriberDetails { address: recipient.to_owned(), ..shown },
+        false => shown,
+    }
 }
 
 fn divide(mails: Mails) -> (Vec<(Index, Outgoing)>, Vec<Refusal>) {

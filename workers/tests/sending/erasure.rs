@@ -198,7 +198,11 @@ async fn a_test_mail_that_waits_is_given_up(pool: PgPool) {
     let template = world.commands.template(world.template).await.unwrap();
     let to = ["reader0@example.com", "editor@example.com"].map(str::to_owned);
     let by = Context::system("test");
-    let done = world.commands.request_test_mail(&by, world.template, &template, &to).await.unwrap();
+    let done = world
+        .commands
+        .request_test_mail(&by, world.template, &template, &to, commands::TestFields::Own)
+        .await
+        .unwrap();
     let id: Uuid = id_of(&done, "dispatch_id");
     erase(&world.commands, readers[0]).await.unwrap();
     let mailer: Arc<Scripted> = Scripted::accepting();

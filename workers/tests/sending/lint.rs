@@ -135,7 +135,11 @@ async fn one_of_each(world: &mut World, dkim: Dkim) -> Vec<Outgoing> {
     world.send_until(&sender, campaign, "completed").await;
     let template = world.commands.template(world.template).await.unwrap();
     let to = ["editor@example.com".to_owned()];
-    world.commands.request_test_mail(&by, world.template, &template, &to).await.unwrap();
+    world
+        .commands
+        .request_test_mail(&by, world.template, &template, &to, commands::TestFields::Own)
+        .await
+        .unwrap();
     let [ana, ben] = ["ana@example.com", "ben@example.com"].map(|email| EmailAddress::parse(email).unwrap());
     let password = Password::new("correct horse battery staple".into()).unwrap();
     for (email, password) in [(ana.clone(), Some(password)), (ben, None)] {

@@ -60,7 +60,16 @@ async fn request(world: &World, mailer: &str, count: usize) {
     let template = commands.template(world.template).await.unwrap();
     for n in 0..count {
         let to = [format!("editor{n}@example.com")];
-        commands.request_test_mail(&Context::system("test"), world.template, &template, &to).await.unwrap();
+        commands
+            .request_test_mail(
+                &Context::system("test"),
+                world.template,
+                &template,
+                &to,
+                commands::TestFields::Own,
+            )
+            .await
+            .unwrap();
     }
 }
 

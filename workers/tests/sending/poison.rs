@@ -130,8 +130,11 @@ async fn a_mail_that_panics_whoever_hands_it_over_stops_its_campaign_alone(pool:
 async fn test_mail(world: &World, to: &str) -> DispatchId {
     let template = world.commands.template(world.template).await.unwrap();
     let by = Context::system("test");
-    let done =
-        world.commands.request_test_mail(&by, world.template, &template, &[to.to_owned()]).await.unwrap();
+    let done = world
+        .commands
+        .request_test_mail(&by, world.template, &template, &[to.to_owned()], commands::TestFields::Own)
+        .await
+        .unwrap();
     id_of(&done, "dispatch_id")
 }
 

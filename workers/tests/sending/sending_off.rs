@@ -16,7 +16,7 @@ async fn ask_for_one_of_each_kind(world: &World, leaves: domain::SubscriberId) {
     let (commands, by) = (&world.commands, Context::system("test"));
     let template = commands.template(world.template).await.unwrap();
     let to = vec!["editor@example.com".to_owned()];
-    commands.request_test_mail(&by, world.template, &template, &to).await.unwrap();
+    commands.request_test_mail(&by, world.template, &template, &to, commands::TestFields::Own).await.unwrap();
     let invited = EmailAddress::parse("ana@example.com").unwrap();
     let user = NewUser { email: invited, roles: vec![Role::Analyst], password: None };
     commands.add_user(&by, user).await.unwrap();

@@ -89,7 +89,11 @@ async fn tests_to_the_damaged_are_over_and_the_others_go(pool: PgPool) {
         let template = world.commands.template(world.template).await.unwrap();
         let to: Vec<String> = to.iter().map(|address| (*address).to_owned()).collect();
         let by = commands::Context::system("test");
-        let done = world.commands.request_test_mail(&by, world.template, &template, &to).await.unwrap();
+        let done = world
+            .commands
+            .request_test_mail(&by, world.template, &template, &to, commands::TestFields::Own)
+            .await
+            .unwrap();
         id_of(&done, "dispatch_id")
     };
     let both = request(&["reader0@example.com", "reader1@example.com"]).await;
