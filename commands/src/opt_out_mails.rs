@@ -1,12 +1,12 @@
-//! Mails that tell people of their own opt-outs. The opt-out notes that there is one to be sent, in its transaction, and needs
-//! nothing else for it; here notes become mails, each once.
+//! Mails that tell people of their own opt-outs, and of opt-ins by their links, which others may have used. The choice notes that there
+//! is one to be sent, in its transaction, and needs nothing else for it; here notes become mails, each once.
 
 use crate::tries::{FAILED, MAY_BE_TRIED};
 use crate::{CommandError, Commands, Context};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::consent::Scope;
 use domain::subscriber::Subscriber;
-use domain::transactional::{OptOutMail, Transactional, TransactionalCommand};
+use domain::transactional::{OptInMail, OptOutMail, Transactional, TransactionalCommand};
 use domain::{DispatchId, Sequence, SubscriberId};
 use eventstore::sealing::SubjectKeys;
 use eventstore::{Append, Decided, Loaded, append, ids, load_in};
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// The opt-out looks for permits that are open for its person, and must not find the one of its own mail. It also lets
 /// whoever leaves a group and then everything get one mail.
 const AFTER: Duration = Duration::from_secs(1);
-/// Whoever has a person's link can opt out and in again as often as they like: that fills nobody's mailbox.
+/// Whoever has a person's link can opt out and in again as often as they like: that fills nobody's mailbox. Of each kind.
 const HOURLY_MAX: i64 = 3;
 const DAILY_MAX: i64 = 10;
 const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(1);
@@ -27,9 +27,10 @@ const AT_ONCE: i64 = 50;
 struct Note {
     subscriber_id: SubscriberId,
     opt_out: i64,
+    opted_in: bool,
     scope: Json<Scope>,
     opted_out_at: DateTime<Utc>,
-    /// Of the same person, this one included.
+    /// Of the same person and kind, this one included.
     hourly: i64,
     daily: i64,
 }
@@ -41,7 +42,7 @@ impl Note {
 
     /// Whoever makes it again meets the same key.
     fn dispatch(&self) -> DispatchId {
-        ids::opt_out_mail_id(self.subscriber_id, self.sequence())
+        ids::choice_mail_id(self.subscriber_id, self.sequence())
     }
 
     fn sequence(&self) -> Sequence {
@@ -90,12 +91,12 @@ impl Commands {
             return Ok(false);
         }
         let note: Option<Note> = sqlx::query_as(
-            "SELECT n.subscriber_id, n.opt_out, n.scope, n.opted_out_at, c.hourly, c.daily
+            "SELECT n.subscriber_id, n.opt_out, n.opted_in, n.scope, n.opted_out_at, c.hourly, c.daily
              FROM opt_out_mails n CROSS JOIN LATERAL (
                  SELECT count(*) FILTER (WHERE o.opted_out_at > n.opted_out_at - interval '1 hour') AS hourly,
                      count(*) AS daily
                  FROM opt_out_mails o
-                 WHERE o.subscriber_id = n.subscriber_id AND o.opt_out <= n.opt_out
+                 WHERE o.subscriber_id = n.subscriber_id AND o.opt_out <= n.opt_out AND o.opted_in = n.opted_in
                    AND o.opted_out_at > n.opted_out_at - interval '1 day') c
              WHERE (n.subscriber_id, n.opt_out) = ($1, $2)",
         )
@@ -106,7 +107,7 @@ impl Commands {
         let Some(note) = note else { return Ok(false) };
         if note.may_go() {
             let person = load_in::<Subscriber>(&mut tx, subscriber).await?.aggregate;
-            let mail = self.opt_out_mail(&note, &person).await?;
+            let mail = self.choice_mail(&note, &person).await?;
             append(&mut tx, mail.into_iter().collect(), &Context::system("sender").metadata()).await?;
         }
         let done =
@@ -117,18 +118,31 @@ impl Commands {
         Ok(true)
     }
 
-    async fn opt_out_mail(&self, note: &Note, person: &Subscriber) -> Result<Option<Append>, CommandError> {
+    async fn choice_mail(&self, note: &Note, person: &Subscriber) -> Result<Option<Append>, CommandError> {
         let Some(address_hash) = person.address_hash else { return Ok(None) };
-        let mail = OptOutMail {
-            subscriber_id: note.subscriber_id,
-            opt_out: note.sequence(),
-            scope: note.scope.0.clone(),
-            mailer: self.mailers.default.clone(),
-            address_hash,
-            hash_key_id: person.hash_key_id.clone(),
-            expires_at: note.opted_out_at + GIVEN_UP_AFTER,
+        let (subscriber_id, scope) = (note.subscriber_id, note.scope.0.clone());
+        let (mailer, hash_key_id) = (self.mailers.default.clone(), person.hash_key_id.clone());
+        let expires_at = note.opted_out_at + GIVEN_UP_AFTER;
+        let request = match note.opted_in {
+            true => TransactionalCommand::RequestOptIn(OptInMail {
+                subscriber_id,
+                opt_in: note.sequence(),
+                scope,
+                mailer,
+                address_hash,
+                hash_key_id,
+                expires_at,
+            }),
+            false => TransactionalCommand::RequestOptOut(OptOutMail {
+                subscriber_id,
+                opt_out: note.sequence(),
+                scope,
+                mailer,
+                address_hash,
+                hash_key_id,
+                expires_at,
+            }),
         };
-        let request = TransactionalCommand::RequestOptOut(mail);
         let decided = Decided::<Transactional>::decide(note.dispatch(), Loaded::default(), request).await?;
         Ok(Some(decided.into_append(&SubjectKeys::new())?))
     }

@@ -36,15 +36,16 @@ pub enum Guard {
     /// Destroys this person's key, and notes them for what is to be erased outside their events.
     Erase(SubscriberId),
     /// Not what must hold but what must follow: noted with the events, so that it is neither lost nor done twice.
-    OptOutMail(OptOutMail),
+    ChoiceMail(ChoiceMail),
 }
 
-/// A mail to be sent that confirms an opt-out to its person.
+/// A mail to be sent that tells a person of an opt-out or an opt-in by a link of theirs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OptOutMail {
+pub struct ChoiceMail {
     pub subscriber: SubscriberId,
     /// The event, by its place in their stream.
-    pub opt_out: Sequence,
+    pub sequence: Sequence,
+    pub opted_in: bool,
     pub scope: Scope,
 }
 

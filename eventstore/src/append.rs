@@ -31,7 +31,7 @@ impl Append {
             | Guard::Dispatch(_)
             | Guard::Media(_)
             | Guard::Erase(_)
-            | Guard::OptOutMail(_) => None,
+            | Guard::ChoiceMail(_) => None,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! batch, its rows locked in the order of their keys.
 
 use crate::{StoreError, sealing, uses};
-use domain::guard::{CampaignGate, DispatchWork, Gate, MediaFile, OptOutMail, Removed, Use};
+use domain::guard::{CampaignGate, ChoiceMail, DispatchWork, Gate, MediaFile, Removed, Use};
 use domain::{AddressHash, CampaignId, Guard, SubscriberId};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -20,7 +20,7 @@ struct Sorted {
     dispatches: Vec<DispatchWork>,
     media: Vec<MediaFile>,
     erased: Vec<SubscriberId>,
-    opt_outs: Vec<OptOutMail>,
+    choices: Vec<ChoiceMail>,
 }
 
 /// Returns the addresses that were claimed and belong to somebody else already.
@@ -44,7 +44,7 @@ pub(crate) async fn enforce(
             Guard::Dispatch(work) => sorted.dispatches.push(work),
             Guard::Media(file) => sorted.media.push(file),
             Guard::Erase(subscriber) => sorted.erased.push(subscriber),
-            Guard::OptOutMail(mail) => sorted.opt_outs.push(mail),
+            Guard::ChoiceMail(mail) => sorted.choices.push(mail),
         }
     }
     for wanted in sorted.uses {
@@ -72,7 +72,7 @@ pub(crate) async fn enforce(
     }
     sorted.erased.sort_unstable();
     erase(tx, &sorted.erased).await?;
-    note_opt_outs(tx, &sorted.opt_outs).await?;
+    note_choices(tx, &sorted.choices).await?;
     Ok(taken)
 }
 
@@ -231,17 +231,18 @@ async fn erase(tx: &mut PgConnection, subscribers: &[SubscriberId]) -> Result<()
     Ok(())
 }
 
-async fn note_opt_outs(tx: &mut PgConnection, mails: &[OptOutMail]) -> Result<(), StoreError> {
+async fn note_choices(tx: &mut PgConnection, mails: &[ChoiceMail]) -> Result<(), StoreError> {
     if mails.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO opt_out_mails (subscriber_id, opt_out, scope)
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::jsonb[])",
+        "INSERT INTO opt_out_mails (subscriber_id, opt_out, scope, opted_in)
+         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::jsonb[], $4::boolean[])",
     )
     .bind(mails.iter().map(|mail| mail.subscriber).collect::<Vec<_>>())
-    .bind(mails.iter().map(|mail| mail.opt_out.cast_signed()).collect::<Vec<_>>())
+    .bind(mails.iter().map(|mail| mail.sequence.cast_signed()).collect::<Vec<_>>())
     .bind(mails.iter().map(|mail| json!(mail.scope)).collect::<Vec<_>>())
+    .bind(mails.iter().map(|mail| mail.opted_in).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())

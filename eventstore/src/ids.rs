@@ -19,7 +19,7 @@ pub fn dispatch_id(campaign: CampaignId, page: u32) -> DispatchId {
     Uuid::new_v5(&campaign, &page.to_be_bytes())
 }
 
-/// The id of the mail that confirms an opt-out (UUIDv5): whoever queues it again meets the same key.
-pub fn opt_out_mail_id(subscriber: SubscriberId, opt_out: Sequence) -> DispatchId {
-    Uuid::new_v5(&subscriber, &opt_out.to_be_bytes())
+/// The id of the mail that tells of an opt-out or an opt-in (UUIDv5): whoever queues it again meets the same key.
+pub fn choice_mail_id(subscriber: SubscriberId, choice: Sequence) -> DispatchId {
+    Uuid::new_v5(&subscriber, &choice.to_be_bytes())
 }

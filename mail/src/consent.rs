@@ -1,5 +1,5 @@
-//! The mails of readers' own decisions: the question of a double opt-in, and the confirmation of an opt-out. They are ours,
-//! not a template of the staff's, and say nothing else: neither is a place for marketing.
+//! The mails of readers' own decisions: the question of a double opt-in, and what tells of an opt-out or an opt-in. They
+//! are ours, not a template of the staff's, and say nothing else: none is a place for marketing.
 //!
 //! Nothing that a stranger typed is in them. Anybody can ask for a subscription in anybody's name, and would else write into
 //! others' mailboxes.
@@ -73,6 +73,27 @@ pub fn opt_out(letter: &Letter<'_>) -> Rendered {
     )
 }
 
+/// Tells a reader what they, or somebody with a link of theirs, subscribed to. The link leads to their preferences.
+pub fn opt_in(letter: &Letter<'_>) -> Rendered {
+    let sender = letter.sender;
+    let before = match letter.groups.is_empty() {
+        true => format!("Mails from {sender} to this address are allowed again."),
+        false => format!("You will get {} from {sender}.", letter.named()),
+    };
+    write(
+        letter.link,
+        &Words {
+            subject: format!("You are subscribed at {sender}"),
+            before: format!("{before} It was chosen on the page behind the link in one of our mails."),
+            button: "See what you get",
+            after: [
+                "If that is what you want, there is nothing else to do.",
+                "If it was not you, somebody used the link in a mail that was forwarded: the page unsubscribes you again.",
+            ],
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +104,7 @@ mod tests {
     fn both_parts_bear_the_link_and_no_name_is_markup() {
         let groups = ["Tea <b>&</b> \"Co\"".to_owned(), "Offers".to_owned()];
         let letter = Letter { sender: "Tea <i>&</i> Co", groups: &groups, link: LINK };
-        for mail in [subscription(&letter), opt_out(&letter)] {
+        for mail in [subscription(&letter), opt_out(&letter), opt_in(&letter)] {
             assert!(mail.text.contains(LINK) && mail.text.contains("“Tea <b>&</b> \"Co\"”, “Offers”"));
             assert!(mail.html.contains("confirm?a=1&amp;token=plc_x\""));
             assert!(mail.html.contains("“Tea &lt;b&gt;&amp;&lt;/b&gt;"), "{}", mail.html);
@@ -92,8 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn who_left_everything_is_told_so() {
+    fn what_is_about_everything_says_so() {
         let letter = Letter { sender: "Tea", groups: &[], link: LINK };
+        assert!(opt_in(&letter).text.contains("Mails from Tea to this address are allowed again."));
         assert!(opt_out(&letter).text.contains("You will not get any mail from Tea any more."));
     }
 }

@@ -108,13 +108,13 @@ async fn mails(pool: &PgPool, subscriber: SubscriberId) -> Result<Vec<String>, S
     let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
         "SELECT sequence, payload #>> '{SubscriptionRequested,request}' FROM events
          WHERE aggregate_type = 'subscriber' AND aggregate_id = $1
-           AND event_type IN ('SubscriptionRequested', 'SubscriberOptedOut')",
+           AND event_type IN ('SubscriptionRequested', 'SubscriberOptedOut', 'SubscriberOptedIn')",
     )
     .bind(subscriber.to_string())
     .fetch_all(pool)
     .await?;
-    let id = |(opt_out, request): (i64, Option<String>)| {
-        request.unwrap_or_else(|| ids::opt_out_mail_id(subscriber, opt_out.cast_unsigned()).to_string())
+    let id = |(choice, request): (i64, Option<String>)| {
+        request.unwrap_or_else(|| ids::choice_mail_id(subscriber, choice.cast_unsigned()).to_string())
     };
     Ok(rows.into_iter().map(id).collect())
 }
@@ -202,7 +202,8 @@ fn step_outside_campaigns(event: TransactionalEvent, idx: Index) -> (Option<Step
         TransactionalEvent::TestRequested(_)
         | TransactionalEvent::AccountRequested(_)
         | TransactionalEvent::SubscriptionRequested(_)
-        | TransactionalEvent::OptOutRequested(_) => (Some(Step::Planned), None),
+        | TransactionalEvent::OptOutRequested(_)
+        | TransactionalEvent::OptInRequested(_) => (Some(Step::Planned), None),
         TransactionalEvent::Authorized { permit_id, recipients, suppressed, rejected } => {
             let step = named(&recipients, Step::Authorized(None))
                 .or_else(|| refused(suppressed).map(|refusal| Step::Suppressed(refusal.reason)))

@@ -130,6 +130,7 @@ fn state_of(row: Row) -> State {
         // Nothing that a later event does to the row depends on these.
         requests: BTreeMap::new(),
         opted_out: None,
+        opted_in: None,
         unwanted: false,
     }
 }

@@ -140,7 +140,7 @@ pub const TABLES: &[Table] = &[
     ),
     deleted(
         "opt_out_mails",
-        "2 days after the opt-out, once its mail is done: longer than their limits count",
+        "2 days after the opt-out or opt-in, once its mail is done: longer than their limits count",
         "DELETE FROM opt_out_mails WHERE (subscriber_id, opt_out) IN (
              SELECT subscriber_id, opt_out FROM opt_out_mails
              WHERE opted_out_at < now() - interval '2 days' AND done_at IS NOT NULL

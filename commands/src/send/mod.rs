@@ -15,4 +15,5 @@ mod transactional;
 
 pub use authorize::{Authorized, Candidate, Made, Refused};
 pub use claim::{Claim, DEATHS_MAX, ExpiredPermit, LAID_ASIDE, Lease, OfMailers};
+pub use opt_out::Told;
 pub use transactional::TestReader;

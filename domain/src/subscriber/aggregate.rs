@@ -1,6 +1,6 @@
 use super::{NewSubscriber, SubscriberCommand, SubscriberError, SubscriberEvent, SubscriptionRequest};
 use crate::consent::{Channel, Consent, Origin, Scope};
-use crate::guard::{Gate, Guard, Guarded, OptOutMail};
+use crate::guard::{ChoiceMail, Gate, Guard, Guarded};
 use crate::visit::Visit;
 use crate::{AddressHash, DispatchId, GroupId, Personal, Sequence};
 use cqrs_es::Aggregate;
@@ -31,7 +31,9 @@ pub struct Subscriber {
     /// What was requested, by the mail that asks for it, in the order of time; `None` once it was confirmed.
     pub requests: BTreeMap<DispatchId, Option<Requested>>,
     /// By the person's own hand, the last time.
-    pub opted_out: Option<OptedOut>,
+    pub opted_out: Option<Choice>,
+    /// The last opt-in by a link of theirs.
+    pub opted_in: Option<Choice>,
     /// Their provider says that mail does not reach them, or that they call it spam.
     pub unwanted: bool,
 }
@@ -43,9 +45,9 @@ pub struct Requested {
     pub name: Option<Personal>,
 }
 
-/// An opt-out by its event.
+/// What somebody chose, by its event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OptedOut {
+pub struct Choice {
     pub sequence: Sequence,
     pub scope: Scope,
 }
@@ -98,7 +100,10 @@ impl Aggregate for Subscriber {
                 self.groups.remove(&group_id);
             }
             SubscriberEvent::OptedOut { scope, channel, .. } => self.apply_opt_out(scope, channel),
-            SubscriberEvent::OptedIn { ended_global, groups, .. } => {
+            SubscriberEvent::OptedIn { ended_global, groups, restored, .. } => {
+                let subscribed: Vec<GroupId> = groups.iter().copied().chain(restored).collect();
+                let scope = if subscribed.is_empty() { Scope::Global } else { Scope::Groups(subscribed) };
+                self.opted_in = Some(Choice { sequence: self.version, scope });
                 self.unconfirmed = false;
                 self.unwanted &= !ended_global;
                 self.global_opt_out &= !ended_global;
@@ -164,7 +169,7 @@ impl Subscriber {
         }
         match channel {
             Channel::OneClick | Channel::PreferencePage => {
-                self.opted_out = Some(OptedOut { sequence: self.version, scope });
+                self.opted_out = Some(Choice { sequence: self.version, scope });
             }
             Channel::Complaint | Channel::HardBounce => self.unwanted = true,
             Channel::Admin | Channel::Import => {}
@@ -379,6 +384,8 @@ fn refuse_after_erasure(command: &SubscriberCommand) -> Result<(), SubscriberErr
 }
 
 impl Guarded for Subscriber {
+    const SNAPSHOT_FORMAT: i32 = 2;
+
     fn guards(id: &str, before: &Self, after: &Self) -> Vec<Guard> {
         let (Ok(subscriber), Some(address)) = (Uuid::parse_str(id), after.address_hash) else {
             return Vec::new();
@@ -400,14 +407,15 @@ impl Guarded for Subscriber {
             }
             Some(_) => vec![Guard::SetGate(gate)],
         };
-        if let Some(OptedOut { sequence, scope }) = &after.opted_out
-            && after.opted_out != before.opted_out
-        {
-            guards.push(Guard::OptOutMail(OptOutMail {
-                subscriber,
-                opt_out: *sequence,
-                scope: scope.clone(),
-            }));
+        let choices =
+            [(&before.opted_out, &after.opted_out, false), (&before.opted_in, &after.opted_in, true)];
+        for (before, after, opted_in) in choices {
+            if let Some(Choice { sequence, scope }) = after
+                && before != after
+            {
+                let (sequence, scope) = (*sequence, scope.clone());
+                guards.push(Guard::ChoiceMail(ChoiceMail { subscriber, sequence, opted_in, scope }));
+            }
         }
         guards
     }

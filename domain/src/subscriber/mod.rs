@@ -6,6 +6,6 @@ mod events;
 #[cfg(test)]
 mod tests;
 
-pub use aggregate::{OptedOut, Requested, Subscriber};
+pub use aggregate::{Choice, Requested, Subscriber};
 pub use commands::{NewSubscriber, SubscriberCommand, SubscriberError};
 pub use events::{SubscriberEvent, SubscriptionRequest};

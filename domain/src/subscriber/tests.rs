@@ -1,6 +1,6 @@
 use super::*;
 use crate::consent::{Channel, Consent, Origin, Scope};
-use crate::guard::{Guard, Guarded, OptOutMail};
+use crate::guard::{ChoiceMail, Guard, Guarded};
 use crate::visit::Visit;
 use crate::{AddressHash, GroupId, Personal};
 use cqrs_es::Aggregate;
@@ -346,22 +346,51 @@ fn requests_are_remembered_in_bounds() {
     assert!(state.requests.len() < 100 && state.requests.contains_key(&Uuid::from_u128(999)));
 }
 
+/// Notes of mails that an event makes.
+fn mails(before: &Subscriber, event: SubscriberEvent) -> Vec<ChoiceMail> {
+    let mut after = before.clone();
+    after.apply(event);
+    let guards = Subscriber::guards(&Uuid::from_u128(9).to_string(), before, &after);
+    guards
+        .into_iter()
+        .filter_map(|g| if let Guard::ChoiceMail(mail) = g { Some(mail) } else { None })
+        .collect()
+}
+
+#[test]
+fn who_opts_in_by_a_link_is_told_once() {
+    let left = SubscriberEvent::OptedOut {
+        scope: Scope::Global,
+        channel: Channel::OneClick,
+        origin: Origin::default(),
+    };
+    let before = folded(vec![added(), left]);
+    let back = |groups, restored| SubscriberEvent::OptedIn {
+        ended_global: true,
+        groups,
+        restored,
+        origin: Origin::default(),
+    };
+    let told = |scope| {
+        let subscriber = Uuid::from_u128(9);
+        [ChoiceMail { subscriber, sequence: 3, opted_in: true, scope }]
+    };
+    assert_eq!(mails(&before, back(vec![OFFERS], vec![NEWS])), told(Scope::Groups(vec![OFFERS, NEWS])));
+    assert_eq!(mails(&before, back(vec![], vec![])), told(Scope::Global));
+    let mut after = before.clone();
+    after.apply(back(vec![], vec![NEWS]));
+    assert_eq!(mails(&after, SubscriberEvent::GroupLeft { group_id: NEWS }), [], "the note was made before");
+    let joined = SubscriberEvent::GroupJoined { group_id: OFFERS, consent: consent() };
+    assert_eq!(mails(&before, joined), [], "by the staff");
+}
+
 #[test]
 fn who_opts_out_by_their_own_hand_is_told_once() {
-    let id = Uuid::from_u128(9);
-    let mails = |before: &Subscriber, event: SubscriberEvent| -> Vec<OptOutMail> {
-        let mut after = before.clone();
-        after.apply(event);
-        let guards = Subscriber::guards(&id.to_string(), before, &after);
-        guards
-            .into_iter()
-            .filter_map(|g| if let Guard::OptOutMail(mail) = g { Some(mail) } else { None })
-            .collect()
-    };
     let by = |channel| SubscriberEvent::OptedOut { scope: Scope::Global, channel, origin: Origin::default() };
     let before = folded(vec![added()]);
     for channel in [Channel::OneClick, Channel::PreferencePage] {
-        let mail = OptOutMail { subscriber: id, opt_out: 2, scope: Scope::Global };
+        let subscriber = Uuid::from_u128(9);
+        let mail = ChoiceMail { subscriber, sequence: 2, opted_in: false, scope: Scope::Global };
         assert_eq!(mails(&before, by(channel)), [mail]);
     }
     for channel in [Channel::Complaint, Channel::HardBounce, Channel::Admin, Channel::Import] {

@@ -1,4 +1,6 @@
-use super::{AccountMail, Mail, OptOutMail, Shown, SubscriptionMail, TestMail, TransactionalEvent};
+use super::{
+    AccountMail, Mail, OptInMail, OptOutMail, Shown, SubscriptionMail, TestMail, TransactionalEvent,
+};
 use crate::dispatch::{DispatchError, Index, Refusal, Settlement, State};
 use crate::guard::{DispatchWork, Guard, Guarded};
 use crate::{AddressHash, PermitId, Sequence, SubscriberId};
@@ -17,6 +19,7 @@ pub enum TransactionalCommand {
     RequestAccount(AccountMail),
     RequestSubscription(Box<SubscriptionMail>),
     RequestOptOut(OptOutMail),
+    RequestOptIn(OptInMail),
     Authorize {
         permit_id: PermitId,
         allowed: Vec<Index>,
@@ -77,6 +80,7 @@ impl Aggregate for Transactional {
             TransactionalEvent::AccountRequested(mail) => self.begin(Mail::Account(mail)),
             TransactionalEvent::SubscriptionRequested(mail) => self.begin(Mail::Subscription(mail)),
             TransactionalEvent::OptOutRequested(mail) => self.begin(Mail::OptOut(mail)),
+            TransactionalEvent::OptInRequested(mail) => self.begin(Mail::OptIn(mail)),
             TransactionalEvent::Authorized { permit_id, recipients, suppressed, rejected } => {
                 for recipient in self.each(&recipients) {
                     recipient.attempts = recipient.attempts.saturating_add(1);
@@ -177,6 +181,7 @@ impl Transactional {
             TransactionalCommand::RequestOptOut(mail) => {
                 self.first(TransactionalEvent::OptOutRequested(mail))
             }
+            TransactionalCommand::RequestOptIn(mail) => self.first(TransactionalEvent::OptInRequested(mail)),
             _ if self.version == 0 => Err(DispatchError::Unknown),
             TransactionalCommand::Authorize { permit_id, allowed, suppressed, rejected } => {
                 self.authorize(permit_id, allowed, suppressed, rejected)

@@ -107,6 +107,21 @@ pub struct OptOutMail {
     pub expires_at: DateTime<Utc>,
 }
 
+/// Tells a person of an opt-in by a link of theirs, which somebody else may have had, with a way to leave again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OptInMail {
+    pub subscriber_id: SubscriberId,
+    /// The opt-in, by its place in their stream.
+    pub opt_in: Sequence,
+    /// Everything: they may be written to again, and are in no group.
+    pub scope: Scope,
+    pub mailer: String,
+    pub address_hash: AddressHash,
+    pub hash_key_id: String,
+    /// What was not sent by then is given up.
+    pub expires_at: DateTime<Utc>,
+}
+
 /// What a mail outside campaigns is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Mail {
@@ -114,6 +129,7 @@ pub enum Mail {
     Account(AccountMail),
     Subscription(SubscriptionMail),
     OptOut(OptOutMail),
+    OptIn(OptInMail),
 }
 
 impl Mail {
@@ -123,6 +139,7 @@ impl Mail {
             Self::Account(mail) => &mail.mailer,
             Self::Subscription(mail) => &mail.mailer,
             Self::OptOut(mail) => &mail.mailer,
+            Self::OptIn(mail) => &mail.mailer,
         }
     }
 
@@ -132,6 +149,7 @@ impl Mail {
             Self::Account(mail) => mail.expires_at,
             Self::Subscription(mail) => mail.expires_at,
             Self::OptOut(mail) => mail.expires_at,
+            Self::OptIn(mail) => mail.expires_at,
         }
     }
 
@@ -140,7 +158,8 @@ impl Mail {
             Self::Test(mail) => &mail.address_hashes,
             Self::Account(AccountMail { address_hash, .. })
             | Self::Subscription(SubscriptionMail { address_hash, .. })
-            | Self::OptOut(OptOutMail { address_hash, .. }) => std::slice::from_ref(address_hash),
+            | Self::OptOut(OptOutMail { address_hash, .. })
+            | Self::OptIn(OptInMail { address_hash, .. }) => std::slice::from_ref(address_hash),
         }
     }
 }
@@ -155,6 +174,8 @@ pub enum TransactionalEvent {
     SubscriptionRequested(SubscriptionMail),
     #[serde(rename = "OptOutMailRequested")]
     OptOutRequested(OptOutMail),
+    #[serde(rename = "OptInMailRequested")]
+    OptInRequested(OptInMail),
     #[serde(rename = "TransactionalAuthorized")]
     Authorized {
         permit_id: PermitId,
@@ -195,6 +216,7 @@ impl DomainEvent for TransactionalEvent {
             Self::AccountRequested(_) => "AccountMailRequested",
             Self::SubscriptionRequested(_) => "SubscriptionMailRequested",
             Self::OptOutRequested(_) => "OptOutMailRequested",
+            Self::OptInRequested(_) => "OptInMailRequested",
             Self::Authorized { .. } => "TransactionalAuthorized",
             Self::Settled { .. } => "TransactionalSettled",
             Self::Expired { .. } => "TransactionalExpired",
@@ -226,6 +248,7 @@ impl Event for TransactionalEvent {
                 .collect(),
             Self::AccountRequested(_)
             | Self::OptOutRequested(_)
+            | Self::OptInRequested(_)
             | Self::Authorized { .. }
             | Self::Settled { .. }
             | Self::Expired { .. } => Vec::new(),

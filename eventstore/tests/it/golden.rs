@@ -16,7 +16,8 @@ use domain::session::{EndReason, Refusal as SignInRefusal, SessionEvent};
 use domain::subscriber::{SubscriberEvent, SubscriptionRequest};
 use domain::template::{Body, Content, TemplateEvent};
 use domain::transactional::{
-    AccountMail, AccountMailKind, OptOutMail, Shown, SubscriptionMail, TestMail, TransactionalEvent,
+    AccountMail, AccountMailKind, OptInMail, OptOutMail, Shown, SubscriptionMail, TestMail,
+    TransactionalEvent,
 };
 use domain::user::UserEvent;
 use domain::visit::Visit;
@@ -267,6 +268,15 @@ fn transactional() -> Vec<TransactionalEvent> {
         TransactionalEvent::OptOutRequested(OptOutMail {
             subscriber_id: id(1),
             opt_out: 4,
+            scope: Scope::Groups(vec![id(3)]),
+            mailer: "smtp".into(),
+            address_hash: AddressHash([7; 32]),
+            hash_key_id: "k".into(),
+            expires_at: time(),
+        }),
+        TransactionalEvent::OptInRequested(OptInMail {
+            subscriber_id: id(1),
+            opt_in: 4,
             scope: Scope::Groups(vec![id(3)]),
             mailer: "smtp".into(),
             address_hash: AddressHash([7; 32]),

@@ -1,16 +1,16 @@
-//! The question of a double opt-in, and the confirmation of an opt-out.
+//! The question of a double opt-in, and what tells of an opt-out or an opt-in.
 
 use super::Sender;
 use super::single::{Made, ONLY, Single, parted, unless_unreadable};
 use super::transactional::Decided;
 use crate::mailers::{Mailer, Outgoing};
 use crate::window::Window;
-use commands::send::Lease;
+use commands::send::{Lease, Told};
 use commands::{CommandError, SubscriberDetails, SubscriptionToken};
 use domain::consent::Scope;
 use domain::group::Group;
 use domain::subscriber::{Subscriber, SubscriptionRequest};
-use domain::transactional::{OptOutMail, SubscriptionMail, Transactional};
+use domain::transactional::{SubscriptionMail, Transactional};
 use domain::{AddressHash, DispatchId, GroupId, Personal};
 use eventstore::{Loaded, clock, load, load_each, sealing};
 use mail::consent::{self, Letter};
@@ -50,51 +50,55 @@ impl Sender {
         Ok(outgoing.map(|outgoing| ((request, token), outgoing)))
     }
 
-    pub(super) async fn decide_on_opt_out(
+    pub(super) async fn decide_on_choice(
         &self,
         lease: Lease,
         dispatch: Loaded<Transactional>,
-        mail: &OptOutMail,
+        told: Told<'_>,
         mailer: &dyn Mailer,
     ) -> Result<Decided, CommandError> {
-        let made = self.make_opt_out_mail(lease.dispatch_id, &dispatch.aggregate, mail).await;
+        let made = self.make_choice_mail(lease.dispatch_id, &dispatch.aggregate, told).await;
         let made = unless_unreadable(lease.dispatch_id, made)?;
         let window = Window::open(self.commands.timing.window);
         let (name, hold) = (mailer.name(), self.hold(mailer));
         let (address, mails) = parted(made);
         let authorized =
-            self.commands.authorize_opt_out_mail(lease, dispatch, mail, name, address, hold).await?;
+            self.commands.authorize_choice_mail(lease, dispatch, told, name, address, hold).await?;
         Ok(Decided { mails, window, authorized })
     }
 
-    async fn make_opt_out_mail(
+    async fn make_choice_mail(
         &self,
         id: DispatchId,
         dispatch: &Transactional,
-        mail: &OptOutMail,
+        told: Told<'_>,
     ) -> Result<Made<AddressHash>, CommandError> {
-        let (store, reader) = (&self.commands.store, mail.subscriber_id);
+        let (store, reader) = (&self.commands.store, told.subscriber());
         let person = load::<Subscriber>(&store.pool, reader).await?.aggregate;
         let keys = sealing::fetch(&store.pool, &store.master, &[reader]).await?;
         let (Some(key), Some(hash)) = (keys.get(&reader), person.address_hash) else {
             return Ok(Err("erased"));
         };
         let address = SubscriberDetails::open_with(key, &person)?.address;
-        let left: &[GroupId] = match &mail.scope {
+        let named: &[GroupId] = match told.scope() {
             Scope::Global => &[],
             Scope::Groups(groups) => groups,
         };
         let claims = PreferenceClaims {
             subscriber: reader,
             campaign: None,
-            group: left.first().copied().filter(|_| left.len() == 1),
+            group: named.first().copied().filter(|_| named.len() == 1),
             dispatch: Some(id),
             issued_at: clock::now().timestamp(),
         };
         let Ok(token) = self.keys.sign_preference(&claims) else { return Ok(Err("link_not_signed")) };
-        let (groups, link) = (self.group_names(left).await?, self.links.preferences_url(&token));
-        let written = consent::opt_out(&Letter { sender: self.sender_name(), groups: &groups, link: &link });
-        Ok(self.letter(id, dispatch, "opt_out", address, &written).map(|outgoing| (hash, outgoing)))
+        let (groups, link) = (self.group_names(named).await?, self.links.preferences_url(&token));
+        let letter = Letter { sender: self.sender_name(), groups: &groups, link: &link };
+        let (kind, written) = match told {
+            Told::OptOut(_) => ("opt_out", consent::opt_out(&letter)),
+            Told::OptIn(_) => ("opt_in", consent::opt_in(&letter)),
+        };
+        Ok(self.letter(id, dispatch, kind, address, &written).map(|outgoing| (hash, outgoing)))
     }
 
     fn letter(

@@ -9,7 +9,7 @@ use crate::metrics;
 use crate::rests::locked;
 use crate::window::Window;
 use commands::CommandError;
-use commands::send::{Authorized, DEATHS_MAX, ExpiredPermit, Lease};
+use commands::send::{Authorized, DEATHS_MAX, ExpiredPermit, Lease, Told};
 use domain::dispatch::{Index, Settlement};
 use domain::transactional::{Mail, Transactional};
 use domain::{DispatchId, PermitId};
@@ -110,7 +110,8 @@ impl Sender {
             Mail::Test(mail) => self.decide_on_tests(lease, dispatch, mail, mailer, &waiting).await?,
             Mail::Account(mail) => self.decide_on_account(lease, dispatch, mail, mailer).await?,
             Mail::Subscription(mail) => self.decide_on_subscription(lease, dispatch, mail, mailer).await?,
-            Mail::OptOut(mail) => self.decide_on_opt_out(lease, dispatch, mail, mailer).await?,
+            Mail::OptOut(mail) => self.decide_on_choice(lease, dispatch, Told::OptOut(mail), mailer).await?,
+            Mail::OptIn(mail) => self.decide_on_choice(lease, dispatch, Told::OptIn(mail), mailer).await?,
         };
         let Decided { mails, window, authorized } = decided;
         let (permit, allowed, dispatch) = match authorized {

@@ -50,10 +50,15 @@ async fn send(world: &World, sender: &Sender) {
 
 /// What became of the newest mail outside campaigns.
 async fn end(world: &World) -> (State, Option<String>) {
+    end_of(world, "%").await
+}
+
+/// Of the newest of this kind.
+async fn end_of(world: &World, event: &str) -> (State, Option<String>) {
     let newest =
         "SELECT aggregate_id::uuid FROM events WHERE aggregate_type = 'transactional' AND sequence = 1
-                  ORDER BY append_id DESC LIMIT 1";
-    let id: Uuid = sqlx::query_scalar(newest).fetch_one(&world.pool).await.unwrap();
+                  AND event_type LIKE $1 ORDER BY append_id DESC LIMIT 1";
+    let id: Uuid = sqlx::query_scalar(newest).bind(event).fetch_one(&world.pool).await.unwrap();
     let dispatch: Transactional = eventstore::load(&world.pool, id).await.unwrap().aggregate;
     let [recipient] = &dispatch.recipients[..] else { panic!("{dispatch:?}") };
     (recipient.state, recipient.reason.clone())
@@ -226,8 +231,11 @@ async fn who_opts_out_is_told_once(pool: PgPool) {
     opt_in(&world, reader).await;
     opt_out(&world, reader, Scope::Global, Channel::OneClick).await;
     send(&world, &sender).await;
-    assert_eq!(mailer.taken().len(), 2, "a new opt-out");
-    assert!(text_of(&mailer.taken()[1]).contains("You will not get any mail from News any more."));
+    let news = mailer.taken().into_iter().skip(1).map(|mail| text_of(&mail)).collect::<Vec<_>>();
+    let [news] = &news[..] else {
+        panic!("a new opt-out, and no word of the opt-in that it ended: {news:?}")
+    };
+    assert!(news.contains("You will not get any mail from News any more."));
     assert!(!world.has_permits().await);
 }
 
@@ -260,7 +268,10 @@ async fn a_mail_that_has_no_reason_any_more_does_not_go(pool: PgPool) {
     opt_out(&world, back, Scope::Global, Channel::OneClick).await;
     opt_in(&world, back).await;
     send(&world, &sender).await;
-    assert_eq!(end(&world).await, (State::Suppressed, reason("opted_in_again")));
+    let of = |event| end_of(&world, event);
+    assert_eq!(of("OptOutMailRequested").await, (State::Suppressed, reason("opted_in_again")));
+    assert_eq!(of("OptInMailRequested").await, (State::Accepted, None));
+    mailer.taken.lock().unwrap().clear();
 
     opt_out(&world, spam, Scope::Groups(vec![world.group]), Channel::OneClick).await;
     opt_out(&world, spam, Scope::Global, Channel::Complaint).await;
@@ -400,4 +411,110 @@ async fn an_opt_out_waits_for_no_mailer(pool: PgPool) {
 async fn send_while_down(world: &World, sender: &Sender) {
     world.opt_outs_become_mails().await;
     sender.step_transactional("scripted").await.unwrap();
+}
+
+/// Whoever opts in by a link may have got it with a forwarded mail: the owner of the address is told, and can leave again.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_opt_in_by_a_link_is_told_to_the_owner(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    opt_out(&world, reader, Scope::Groups(vec![world.group]), Channel::Admin).await;
+    opt_in(&world, reader).await;
+    // What holds already is no opt-in.
+    opt_in(&world, reader).await;
+    send(&world, &sender).await;
+    send(&world, &sender).await;
+    let [mail] = &mailer.taken()[..] else { panic!("one mail") };
+    let text = text_of(mail);
+    assert_eq!(mail.envelope_to, "reader0@example.com");
+    assert!(text.contains("Subject: You are subscribed at News\r\n"), "{text}");
+    assert!(text.contains("X-Postledger-Kind: opt_in\r\n"), "{text}");
+    assert!(text.contains("News=E2=80=9D from News") || text.contains("“News” from News"), "{text}");
+    let keys = eventstore::service_keys::load(&world.pool, &world.commands.store.master, "preference").await;
+    let keys = keys.unwrap().into_iter().map(|key| LinkKey { kid: key.kid, secret: *key.secret }).collect();
+    let claims = LinkKeys::new(keys).unwrap().verify_preference(&token_of(mail)).unwrap();
+    assert_eq!((claims.subscriber, claims.group), (reader, Some(world.group)), "the way to leave again");
+    assert_eq!(count(&world, "OptInMailRequested").await, 1);
+    assert!(!world.has_permits().await);
+}
+
+/// By the staff, by a form, or whoever was added: nobody used a link.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn who_was_subscribed_by_others_is_not_told(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let by = Context::system("test");
+    let other = world.commands.create_group(&by, "Offers".into(), String::new()).await.unwrap();
+    world.commands.join_group(&by, id_of(&other, "group_id"), reader, by_form()).await.unwrap();
+    send(&world, &world.sender(Scripted::accepting()).await).await;
+    assert_eq!(count(&world, "OptInMailRequested").await, 0);
+}
+
+/// Between the opt-in and its mail, and after the mail was made.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_opt_in_that_does_not_hold_any_more_is_not_told(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let readers = world.readers(4).await;
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    let by = Context::system("test");
+    let group = Scope::Groups(vec![world.group]);
+    for reader in &readers {
+        opt_out(&world, *reader, group.clone(), Channel::Admin).await;
+    }
+    let told = async || end_of(&world, "OptInMailRequested").await;
+    let reason = |reason: &str| Some(reason.to_owned());
+    for (reader, scope, channel, why) in [
+        (readers[0], Scope::Global, Channel::Admin, "opted_out_again"),
+        (readers[1], group.clone(), Channel::OneClick, "opted_out_again"),
+        (readers[2], Scope::Global, Channel::HardBounce, "unwanted"),
+    ] {
+        opt_in(&world, reader).await;
+        opt_out(&world, reader, scope, channel).await;
+        send(&world, &sender).await;
+        assert_eq!(told().await, (State::Suppressed, reason(why)));
+    }
+    opt_in(&world, readers[3]).await;
+    world.commands.erase_subscriber(&by, readers[3]).await.unwrap();
+    send(&world, &sender).await;
+    assert_eq!(told().await, (State::Rejected, reason("erased")));
+    let told: Vec<String> = mailer.taken().iter().map(text_of).collect();
+    assert!(told.iter().all(|mail| !mail.contains("You are subscribed")), "{told:?}");
+}
+
+/// An opt-in beside a mail about it that is under way: leaving waits for it.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn an_opt_out_waits_for_the_word_of_an_opt_in(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    opt_out(&world, reader, Scope::Global, Channel::Admin).await;
+    opt_in(&world, reader).await;
+    world.opt_outs_become_mails().await;
+    let mailer = Scripted::accepting();
+    let closed = mailer.door.write().await;
+    let sender = world.sender(mailer.clone()).await;
+    let sending = tokio::spawn(async move { sender.step_transactional("scripted").await });
+    world.until(async || world.has_permits().await).await;
+    opt_out(&world, reader, Scope::Global, Channel::Admin).await;
+    drop(closed);
+    sending.await.unwrap().unwrap();
+    assert!(mailer.taken().is_empty(), "a call started after the opt-out was acknowledged");
+}
+
+/// Three an hour of each kind, whoever toggles a forwarded link.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn the_word_of_opt_ins_fills_no_mailbox(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let reader = world.readers(1).await[0];
+    let mailer = Scripted::accepting();
+    let sender = world.sender(mailer.clone()).await;
+    for _ in 0..6 {
+        opt_out(&world, reader, Scope::Global, Channel::Admin).await;
+        opt_in(&world, reader).await;
+        send(&world, &sender).await;
+    }
+    assert_eq!(mailer.taken().len(), 3);
+    assert_eq!(count(&world, "SubscriberOptedIn").await, 6);
 }

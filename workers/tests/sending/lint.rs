@@ -3,7 +3,7 @@
 
 use crate::support::*;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use commands::{Context, NewSubscriber, NewSubscription, NewUser, OptOut, Password};
+use commands::{Context, NewSubscriber, NewSubscription, NewUser, OptOut, Password, Preferences};
 use domain::EmailAddress;
 use domain::access::Role;
 use domain::campaign::OnUnknown;
@@ -29,7 +29,8 @@ const ENCODED_LINE_BYTES_MAX: usize = 76;
 /// Between making a mail and reading it here.
 const SECONDS_MAX: f64 = 60.0;
 /// Of each kind, as [`kind`] tells them apart.
-const KINDS: [&str; 6] = ["campaign", "invitation", "opt_out", "password_reset", "subscription", "test"];
+const KINDS: [&str; 7] =
+    ["campaign", "invitation", "opt_in", "opt_out", "password_reset", "subscription", "test"];
 /// Names that headers have to quote and to encode.
 const READERS: [(&str, &str); 2] =
     [("lukasz@example.org", "Łukasz \"JJ\" O'Brien, Jr."), ("hao@example.net", "浩")];
@@ -84,6 +85,7 @@ async fn kind(world: &World, mail: &Outgoing) -> (&'static str, Uuid) {
         },
         Some(Mail::Subscription(_)) => "subscription",
         Some(Mail::OptOut(opt_out)) => return ("opt_out", opt_out.subscriber_id),
+        Some(Mail::OptIn(opt_in)) => return ("opt_in", opt_in.subscriber_id),
     };
     (kind, mail.subscriber)
 }
@@ -159,6 +161,14 @@ async fn one_of_each(world: &mut World, dkim: Dkim) -> Vec<Outgoing> {
     let (scope, channel) = (Scope::Global, Channel::OneClick);
     let opt_out = OptOut { subscriber: readers[0], scope, channel, origin: Origin::default() };
     world.commands.opt_out(&Context::default(), opt_out).await.unwrap();
+    let other = world.commands.create_group(&by, "Offers".into(), String::new()).await.unwrap();
+    let opt_in = Preferences {
+        subscriber: readers[1],
+        global_opt_out: None,
+        groups: vec![(id_of(&other, "group_id"), true)],
+        origin: Origin::default(),
+    };
+    world.commands.set_preferences(&Context::default(), opt_in).await.unwrap();
     world.opt_outs_become_mails().await;
     while sender.step_transactional("scripted").await.unwrap() {}
     mailer.taken()
