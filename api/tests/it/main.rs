@@ -21,6 +21,7 @@ mod imports;
 mod json_by_chance;
 mod kinds;
 mod limits;
+mod lists;
 mod log_head;
 mod logs;
 mod media;

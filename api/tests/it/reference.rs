@@ -56,6 +56,15 @@ impl Reference {
         }
     }
 
+    /// A part of a list: items, and where it goes on.
+    pub fn answers_a_page(&self, operation: &Operation) -> bool {
+        let schema = &operation.value["responses"]["200"]["content"]["application/json"]["schema"];
+        operation.method == Method::GET
+            && ["items", "next_cursor"]
+                .iter()
+                .all(|name| !self.resolved(schema)["properties"][name].is_null())
+    }
+
     /// A value that fits: its example, or one that is made by its type.
     pub fn sample(&self, schema: &Value, depth: usize) -> Value {
         let schema = self.resolved(schema);
@@ -91,6 +100,11 @@ impl Operation {
     /// The same with another path.
     pub fn at(&self, path: String) -> Self {
         Self { path, ..self.clone() }
+    }
+
+    /// How an answer is described.
+    pub fn says(&self, status: &str) -> &str {
+        self.value["responses"][status]["description"].as_str().unwrap()
     }
 
     pub fn json_schema(&self) -> Option<&Value> {
