@@ -114,7 +114,7 @@ impl Commands {
             "UPDATE opt_out_mails SET done_at = clock_timestamp() WHERE (subscriber_id, opt_out) = ($1, $2)";
         sqlx::query(done).bind(subscriber).bind(opt_out).execute(&mut *tx).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(true)
     }
 

@@ -111,7 +111,7 @@ impl Commands {
         // The same whether or not there was a mail to queue.
         let done = idempotent::answer(&mut tx, key, Value::Null, queued).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(done)
     }
 
@@ -245,7 +245,7 @@ impl Commands {
             None => feed::epoch(&mut *tx).await?,
         };
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         let position = PositionToken { epoch, touched: appended.touched };
         Ok(Done { answer: Value::Null, position, appended: true, repeated: false })
     }

@@ -117,7 +117,7 @@ impl Commands {
         let done = done.done(json!({ "dispatch_id": id }));
         idempotent::remember(&mut tx, key, &done).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(done)
     }
 

@@ -359,13 +359,14 @@ impl Client {
         report
     }
 
-    /// Waits until relay and read models have done everything that is in the log; answers the read models' names.
+    /// Waits until sequencer, relay and read models have done everything that is in the log; answers the read models' names.
     pub async fn caught_up(&self, within: Duration) -> Vec<String> {
         crate::eventually("the read models are up to date", within, async || {
             let ready: Value = self.anonymous().get("/health/ready").await;
             let models = ready["read_models"].as_array().unwrap();
             let relayed = ready["relay"].is_null() || ready["relay"]["lag_events"] == 0;
-            let done = relayed && models.iter().all(|model| model["lag_events"] == 0);
+            let numbered = ready["log"]["waiting_events"] == 0;
+            let done = numbered && relayed && models.iter().all(|model| model["lag_events"] == 0);
             done.then(|| models.iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect())
         })
         .await

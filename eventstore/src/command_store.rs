@@ -143,7 +143,7 @@ impl<'a> CommandStore<'a> {
             done
         };
         if appended {
-            self.store.appended.notify_one();
+            self.store.news.appended();
         }
         Ok(done)
     }

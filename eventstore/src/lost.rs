@@ -62,6 +62,13 @@ pub async fn count(db: impl PgExecutor<'_>) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar(count).bind(COUNTED_MAX).fetch_one(db).await?)
 }
 
+/// How many events wait for their positions, up to [`COUNTED_MAX`].
+pub async fn waiting(db: impl PgExecutor<'_>) -> Result<i64, StoreError> {
+    let count = "SELECT count(*) FROM (
+                     SELECT FROM pending WHERE append_id > (SELECT low_water FROM log_head) LIMIT $1) waiting";
+    Ok(sqlx::query_scalar(count).bind(COUNTED_MAX).fetch_one(db).await?)
+}
+
 /// The transactions that may insert into `events` now.
 pub(crate) async fn writers(db: impl PgExecutor<'_>) -> Result<BTreeSet<String>, StoreError> {
     let writers: Vec<String> = sqlx::query_scalar(

@@ -4,7 +4,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use std::time::Duration;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was used a moment ago is not asked whether it lives: that would be a round trip for each command.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// A process that stands still in the midst of a transaction (stopped, paused, swapped out) goes on answering for its connection,

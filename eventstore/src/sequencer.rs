@@ -9,16 +9,16 @@
 
 mod session;
 
+use crate::news::Topic;
 use crate::{Store, StoreError};
 use session::Session;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Events numbered in one transaction. Under a flood, whoever comes next waits for such a batch.
 pub const BATCH: i64 = 2_000;
-/// Without a wake-up (another process appended), new events are noticed after this time.
+/// While other processes are not heard, what they appended is noticed after this time.
 const POLL: Duration = Duration::from_millis(20);
 /// Between two batches, so that a stream of small commits is numbered in groups and not one by one. The first event
 /// after a silence does not wait.
@@ -31,22 +31,17 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 pub struct Sequencer {
     store: Store,
     session: Option<Session>,
-    head: watch::Sender<i64>,
 }
 
 impl Sequencer {
     pub fn new(store: Store) -> Self {
-        Self { store, session: None, head: watch::Sender::new(0) }
-    }
-
-    /// The last position that this sequencer gave: wakes consumers in the same process.
-    pub fn head(&self) -> watch::Receiver<i64> {
-        self.head.subscribe()
+        Self { store, session: None }
     }
 
     /// Numbers events until `stop`; failures are logged and tried again.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut complaint = Complaint::default();
+        let mut appended = self.store.news.wait_for(Topic::Appended);
         while !stop.is_cancelled() {
             let stepped = tokio::time::timeout(STEP_MAX, self.step()).await;
             let pause = match stepped.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut))) {
@@ -54,7 +49,7 @@ impl Sequencer {
                     complaint.withdraw();
                     match numbered {
                         BATCH => continue,
-                        0 => POLL,
+                        0 => appended.longest(POLL),
                         _ => {
                             tokio::time::sleep(GATHER).await;
                             continue;
@@ -67,8 +62,7 @@ impl Sequencer {
                 }
             };
             tokio::select! {
-                () = self.store.appended.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = appended.wait(Duration::ZERO, pause) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -81,12 +75,12 @@ impl Sequencer {
             Some(session) => session,
             None => Session::open(&self.store.pool).await?,
         };
-        let stepped = session.step().await?;
+        let numbered = session.step().await?;
         self.session = Some(session);
-        if let Some(position) = stepped.position {
-            self.head.send_replace(position);
+        if numbered > 0 {
+            self.store.news.moved();
         }
-        Ok(stepped.numbered)
+        Ok(numbered)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::command_store::{CommandStore, Stop, last_of};
 use crate::feed;
 use crate::idempotency::{self, Earlier, IdempotencyKey};
 use crate::memory::Memory;
+use crate::news::News;
 use crate::position::PositionToken;
 use crate::{StoreError, keys::MasterKey};
 use cqrs_es::{AggregateError, CqrsFramework};
@@ -15,7 +16,6 @@ use serde_json::Value;
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// Tries of one command that meets conflicts or a database that goes away, before the caller is told.
@@ -27,8 +27,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(20);
 pub struct Store {
     pub pool: PgPool,
     pub master: Arc<MasterKey>,
-    /// Notified after each commit that appended: the sequencer of this process wakes.
-    pub appended: Arc<Notify>,
+    /// Told after each commit that appended: a sequencer wakes.
+    pub news: News,
     /// Nothing is authorized on a log that lacks what this process has seen.
     pub memory: Arc<Memory>,
     pub(crate) repository: Arc<PostgresEventRepository>,
@@ -80,13 +80,13 @@ pub enum ExecuteError<E: std::error::Error> {
 impl Store {
     pub fn new(pool: PgPool, master: Arc<MasterKey>) -> Self {
         let repository = Arc::new(PostgresEventRepository::new(pool.clone()));
-        Self { pool, master, appended: Arc::default(), memory: Arc::default(), repository }
+        Self { pool, master, news: News::default(), memory: Arc::default(), repository }
     }
 
     /// The same store over a pool of its own, so that one kind of command never waits for others' connections.
     pub fn with_pool(&self, pool: PgPool) -> Self {
-        let (appended, memory) = (self.appended.clone(), self.memory.clone());
-        Self { appended, memory, ..Self::new(pool, self.master.clone()) }
+        let (news, memory) = (self.news.clone(), self.memory.clone());
+        Self { news, memory, ..Self::new(pool, self.master.clone()) }
     }
 
     /// Runs one command on one stream: loads, decides, appends, commits; retries conflicts, bounded.

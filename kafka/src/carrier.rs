@@ -5,7 +5,7 @@ use crate::envelope::Incoming;
 use crate::member::{Member, Partition};
 use crate::tail::{Surroundings, Tail};
 use crate::topics::{Topics, group_id};
-use eventstore::Head;
+use eventstore::{Head, News};
 use futures::StreamExt;
 use projections::{Backoff, ConsumeError, Projection, watch_head};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -27,6 +27,7 @@ pub struct Carrier {
     pub pool: PgPool,
     pub topics: Topics,
     pub projections: Vec<Arc<dyn Projection>>,
+    pub news: News,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ impl Carrier {
     pub async fn run(self, stop: CancellationToken) -> Result<(), ConsumeError> {
         let stop = stop.child_token();
         let _stops_all_at_the_end = stop.clone().drop_guard();
-        let head = watch_head(self.pool.clone(), None, stop.clone());
+        let head = watch_head(self.pool.clone(), &self.news, stop.clone());
         let mut loops = JoinSet::new();
         for projection in self.projections {
             let one = Loop {

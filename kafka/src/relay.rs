@@ -6,7 +6,7 @@ use crate::ends::{Ahead, EndsError, ahead_of_the_log};
 use crate::lease::Lease;
 use crate::topics::Topics;
 use eventstore::sending;
-use eventstore::{Head, StoreError};
+use eventstore::{Head, News, StoreError};
 use projections::{Backoff, watch_head};
 use publisher::Publisher;
 use rdkafka::error::KafkaError;
@@ -26,8 +26,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 pub struct Relay {
     pub pool: PgPool,
     pub topics: Topics,
-    /// Changes when there is something new, where a sequencer runs in this process. Else the log is polled.
-    pub wake: Option<watch::Receiver<i64>>,
+    pub news: News,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +69,8 @@ impl RelayError {
 impl Relay {
     /// Publishes until `stop`. After any error it goes back to the last acknowledged position: some is sent twice.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { pool, topics, wake } = self;
-        let head = watch_head(pool.clone(), wake, stop.clone());
+        let Self { pool, topics, news } = self;
+        let head = watch_head(pool.clone(), &news, stop.clone());
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             let mut session = Session { pool: &pool, topics: &topics, head: head.clone(), stop: &stop };

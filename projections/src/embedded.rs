@@ -2,7 +2,7 @@
 
 use crate::follower::Follower;
 use crate::{Backoff, ConsumeError, Delivery, Interleaving, Projection, watch_head};
-use eventstore::{Head, LogEvent};
+use eventstore::{Head, LogEvent, News};
 use sqlx::PgPool;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -15,8 +15,7 @@ const HELD_BATCHES: usize = 4;
 pub struct Embedded {
     pub pool: PgPool,
     pub projections: Vec<Arc<dyn Projection>>,
-    /// Changes when there is something new, where a sequencer runs in this process. Else the log is polled.
-    pub wake: Option<watch::Receiver<i64>>,
+    pub news: News,
     /// For tests.
     pub interleaving: Option<Interleaving>,
 }
@@ -28,7 +27,7 @@ impl Embedded {
     pub async fn run(self, stop: CancellationToken) -> Result<(), ConsumeError> {
         let stop = stop.child_token();
         let _stops_all_at_the_end = stop.clone().drop_guard();
-        let head = watch_head(self.pool.clone(), self.wake, stop.clone());
+        let head = watch_head(self.pool.clone(), &self.news, stop.clone());
         let mut loops = JoinSet::new();
         for projection in self.projections {
             let one = Loop {

@@ -1,7 +1,7 @@
 //! Users, API keys, and the keys of access tokens and links, by an operator's hand.
 
 use crate::config::Config;
-use crate::serve::commands;
+use crate::serve::{commands, operate};
 use anyhow::{Context as _, bail, ensure};
 use commands::{Context, NewApiKey, NewUser, Password};
 use domain::EmailAddress;
@@ -70,27 +70,37 @@ pub async fn user(config: Config, command: User) -> anyhow::Result<()> {
 
 async fn invite(config: Config, args: InviteUser) -> anyhow::Result<()> {
     let email = EmailAddress::parse(&args.email).context("the address")?;
-    let (commands, operator) = (commands(&config).await?, Context::system("operator"));
-    let done = match commands.user_by_address(&email).await? {
-        Some(user) => commands.invite_again(&operator, user).await?,
-        None => commands.add_user(&operator, NewUser { email, roles: args.roles, password: None }).await?,
-    };
-    println!("invited user {}: a sender sends the mail", done.answer["user_id"].as_str().unwrap_or_default());
-    Ok(())
+    let operator = Context::system("operator");
+    operate(&config, async |commands| {
+        let done = match commands.user_by_address(&email).await? {
+            Some(user) => commands.invite_again(&operator, user).await?,
+            None => {
+                commands.add_user(&operator, NewUser { email, roles: args.roles, password: None }).await?
+            }
+        };
+        println!(
+            "invited user {}: a sender sends the mail",
+            done.answer["user_id"].as_str().unwrap_or_default()
+        );
+        Ok(())
+    })
+    .await
 }
 
 async fn add(config: Config, args: AddUser) -> anyhow::Result<()> {
     let email = EmailAddress::parse(&args.email).context("the address")?;
     let password = read_password(&args.password_file)?;
-    let commands = commands(&config).await?;
-    if args.unless_exists && commands.user_by_address(&email).await?.is_some() {
-        println!("the user exists already");
-        return Ok(());
-    }
-    let new = NewUser { email, roles: args.roles, password: Some(password) };
-    let done = commands.add_user(&Context::system("operator"), new).await?;
-    println!("added user {}", done.answer["user_id"].as_str().unwrap_or_default());
-    Ok(())
+    operate(&config, async |commands| {
+        if args.unless_exists && commands.user_by_address(&email).await?.is_some() {
+            println!("the user exists already");
+            return Ok(());
+        }
+        let new = NewUser { email, roles: args.roles, password: Some(password) };
+        let done = commands.add_user(&Context::system("operator"), new).await?;
+        println!("added user {}", done.answer["user_id"].as_str().unwrap_or_default());
+        Ok(())
+    })
+    .await
 }
 
 /// Not from the command line, where every process of the machine could read it.
@@ -108,7 +118,9 @@ pub async fn api_key(config: Config, command: ApiKey) -> anyhow::Result<()> {
     let ApiKey::Add(AddApiKey { name, scopes }) = command;
     ensure!(!name.trim().is_empty() && !name.contains(char::is_control), "the name is one line of text");
     let new = NewApiKey { name, scopes: parse_scopes(&scopes)?, expires_at: None };
-    let (_, key) = commands(&config).await?.make_api_key(&Context::system("operator"), new).await?;
+    let operator = Context::system("operator");
+    let (_, key) =
+        operate(&config, async |commands| Ok(commands.make_api_key(&operator, new).await?)).await?;
     println!("{}", key.text.as_str());
     Ok(())
 }

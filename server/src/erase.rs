@@ -22,11 +22,14 @@ pub struct EraseArgs {
 }
 
 pub async fn run(config: Config, args: EraseArgs) -> anyhow::Result<()> {
-    let commands = crate::serve::commands(&config).await?;
+    crate::serve::operate(&config, async |commands| erase(commands, args).await).await
+}
+
+async fn erase(commands: &Commands, args: EraseArgs) -> anyhow::Result<()> {
     let mut input = std::io::stdin().lines();
     let id = match args.id {
         Some(id) => id,
-        None => find(&commands, &mut input).await?,
+        None => find(commands, &mut input).await?,
     };
     if !args.yes {
         let answer = ask(&mut input, &format!("Erase subscriber {id} for ever? Type yes: "))?;
@@ -34,7 +37,7 @@ pub async fn run(config: Config, args: EraseArgs) -> anyhow::Result<()> {
     }
     commands.erase_subscriber(&Context::system("operator"), id).await?;
     println!("erased subscriber {id}");
-    match is_finished(&commands, id).await? {
+    match is_finished(commands, id).await? {
         true => println!("their mails in the outbox and their rejected rows are emptied"),
         false => println!(
             "their mails in the outbox and their rejected rows will be emptied by a sender, once earlier imports have ended"

@@ -62,15 +62,18 @@ fn date_order(word: &str) -> Result<DateOrder, String> {
 }
 
 pub async fn run(config: Config, args: ImportArgs) -> anyhow::Result<()> {
-    let commands = crate::serve::commands(&config).await?;
+    crate::serve::operate(&config, async |commands| import(commands, args).await).await
+}
+
+async fn import(commands: &Commands, args: ImportArgs) -> anyhow::Result<()> {
     if args.dry_run {
         let dry = commands.try_import(request(&args, None), body(&args).await?).await.map_err(explained)?;
         return table::show(&dry);
     }
     let stop = CancellationToken::new();
-    let import = start(&commands, &args).await?;
+    let import = start(commands, &args).await?;
     let working = tokio::spawn(work(commands.clone(), stop.clone()));
-    let ended = follow(&commands, import, stop.clone()).await;
+    let ended = follow(commands, import, stop.clone()).await;
     stop.cancel();
     working.await?;
     report(&ended?)

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::operate::progress_bar;
 use crate::serve::pool;
 use anyhow::{bail, ensure};
+use eventstore::News;
 use eventstore::lost::{self, Lost};
 use sqlx::PgPool;
 
@@ -69,6 +70,7 @@ fn show(lost: &Lost) {
 async fn repair(pool: &PgPool) -> anyhow::Result<()> {
     let mut db = eventstore::session(pool, "postledger log repair").await?;
     let repaired = projections::repair(&mut db, &projections::all()).await?;
+    News::announce(pool).await?;
     println!("events that got a position at the log's end: {}", repaired.numbered.events);
     for (aggregate_type, aggregate_id) in &repaired.numbered.late {
         println!("out of order, and put aside in its read models: {aggregate_type} {aggregate_id}");

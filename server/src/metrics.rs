@@ -19,8 +19,8 @@ use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sample::{STATEMENT_TIME, Sampler};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Executor, PgPool};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,8 +83,8 @@ pub fn sampling_pool(options: PgConnectOptions) -> PgPool {
     let options = options.application_name("postledger metrics");
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIME);
     let pool = pool.after_connect(|connection, _| {
-        let set = format!("SET statement_timeout = '{STATEMENT_TIME}'");
-        Box::pin(async move { sqlx::query(&set).execute(connection).await.map(drop) })
+        let set = format!("SET statement_timeout = '{STATEMENT_TIME}'; SET jit = off");
+        Box::pin(async move { connection.execute(set.as_str()).await.map(drop) })
     });
     pool.connect_lazy_with(options)
 }

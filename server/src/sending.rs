@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::serve::{pool, require_schema};
 use anyhow::bail;
 use clap::Subcommand;
+use eventstore::News;
 use eventstore::sending::{self, Resumed};
 
 const CONNECTIONS: u32 = 2;
@@ -29,7 +30,7 @@ pub async fn run(config: Config, command: Sending) -> anyhow::Result<()> {
             return Ok(());
         }
         Sending::Resume => match sending::resume(&pool).await? {
-            Resumed::Now | Resumed::Before => {}
+            Resumed::Now | Resumed::Before => News::announce(&pool).await?,
             Resumed::Refused(stop) => bail!("sending stays off ({}): {}", stop.reason, stop.remedy()),
         },
     }

@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::ValueEnum;
 use commands::imports::Quota;
 use commands::{Commands, MailerNames};
-use eventstore::Store;
 use eventstore::sequencer::Sequencer;
 use eventstore::service_keys;
+use eventstore::{News, Store};
 use kafka::{Carrier, Relay, Topics};
 use mail::{LinkKeys, Links};
 use media::Files;
@@ -19,7 +19,6 @@ use sqlx::{Connection, PgConnection, PgPool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use workers::dkim::Dkim;
 use workers::freezer::Freezer;
@@ -99,6 +98,21 @@ pub async fn commands(config: &Config) -> anyhow::Result<Commands> {
     Ok(commands)
 }
 
+/// The write side for an operator's command. What it does is told to the processes that run, also before its end.
+pub async fn operate<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Commands) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let commands = commands(config).await?;
+    let stop = CancellationToken::new();
+    let Store { news, pool, .. } = commands.store.clone();
+    let telling = tokio::spawn(news.run(pool, stop.clone()));
+    let done = work(&commands).await;
+    stop.cancel();
+    telling.await?;
+    done
+}
+
 pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let topics = topics(&config)?;
     let roles = chosen_roles(args.roles, topics.is_some())?;
@@ -114,7 +128,8 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     }
     let files = media_files(&config).await;
     let sequencer = Sequencer::new(commands.store.clone());
-    let wake = roles.contains(&Role::Sequencer).then(|| sequencer.head());
+    let news = commands.store.news.clone();
+    running.base("news", infallible(news.clone().run(commands.store.pool.clone(), base.clone())));
     if roles.contains(&Role::Sequencer) {
         running.base("sequencer", infallible(sequencer.run(base.clone())));
         let pool = commands.store.pool.clone();
@@ -128,11 +143,11 @@ pub async fn run(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     if roles.contains(&Role::Relay)
         && let Some(topics) = topics.clone()
     {
-        let relay = Relay { pool: commands.store.pool.clone(), topics, wake: wake.clone() };
+        let relay = Relay { pool: commands.store.pool.clone(), topics, news: news.clone() };
         running.base("relay", infallible(relay.run(base.clone())));
     }
     if roles.contains(&Role::Projector) {
-        running.base("projector", project(commands.store.pool.clone(), topics, wake, base.clone()));
+        running.base("projector", project(commands.store.pool.clone(), topics, news, base.clone()));
     }
     if roles.contains(&Role::Scheduler) {
         let freezer = Freezer::new(commands.clone(), config.send.page_size);
@@ -191,13 +206,13 @@ pub async fn media_files(config: &Config) -> Option<Arc<Files>> {
 async fn project(
     pool: PgPool,
     topics: Option<Topics>,
-    wake: Option<watch::Receiver<i64>>,
+    news: News,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let projections = projections::all();
     match topics {
-        Some(topics) => Carrier { pool, topics, projections }.run(stop).await?,
-        None => Embedded { pool, projections, wake, interleaving: None }.run(stop).await?,
+        Some(topics) => Carrier { pool, topics, projections, news }.run(stop).await?,
+        None => Embedded { pool, projections, news, interleaving: None }.run(stop).await?,
     }
     Ok(())
 }

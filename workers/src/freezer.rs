@@ -13,6 +13,7 @@ use domain::campaign::{Campaign, Manifest, Phase};
 use domain::dispatch::{Dispatch, DispatchCommand};
 use domain::group::Group;
 use domain::{CampaignId, GroupId, SubscriberId};
+use eventstore::news::Topic;
 use eventstore::{
     Decided, Loaded, StoreError, append, campaign_lock, ids, load, load_many, sealing::SubjectKeys,
 };
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 /// While the members' read model is behind the campaign's position.
 const BEHIND_POLL: Duration = Duration::from_millis(20);
+/// Between two looks that find nothing, while other processes are not heard; and never sooner.
 const IDLE_POLL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// Dispatches whose recipients are digested in one turn.
@@ -79,6 +81,7 @@ impl Freezer {
     }
 
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut moved = self.commands.store.news.wait_for(Topic::Moved);
         while !stop.is_cancelled() {
             let pause = match self.step(&stop).await {
                 Ok(pause) => pause,
@@ -88,7 +91,7 @@ impl Freezer {
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = moved.wait(pause, if pause == IDLE_POLL { moved.longest(pause) } else { pause }) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -212,7 +215,7 @@ impl Freezer {
         let page = last.map_or(0, |last| last.page.cast_unsigned() + 1);
         self.plan(&mut tx, id, page, members).await?;
         tx.commit().await?;
-        self.commands.store.appended.notify_one();
+        self.commands.store.news.appended();
         Ok(Page::Written)
     }
 

@@ -5,12 +5,15 @@ use crate::sender::describe;
 use commands::{CommandError, Commands};
 use domain::CampaignId;
 use eventstore::clock;
+use eventstore::news::{SAFETY_POLL, Topic};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Schedules made by other processes are noticed after this time at the latest.
+/// While other processes are not heard, schedules that they made are noticed after this time.
 const POLL: Duration = Duration::from_millis(500);
+/// Whatever is new, it looks no more often.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 const DUE_AT_ONCE: i64 = 100;
 
 pub struct Scheduler {
@@ -25,16 +28,17 @@ impl Scheduler {
     }
 
     pub async fn run(self, stop: CancellationToken) {
+        let mut moved = self.commands.store.news.wait_for(Topic::Moved);
         while !stop.is_cancelled() {
             let pause = match self.step().await {
-                Ok(pause) => pause,
+                Ok(until_due) => until_due.min(moved.longest(POLL)),
                 Err(error) => {
                     tracing::warn!(error = %describe(&error), "scheduler: will try again");
                     POLL
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = moved.wait(BETWEEN_LOOKS, pause) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -61,7 +65,6 @@ impl Scheduler {
         }
         let resting = locked(&self.rests).resting(Instant::now());
         let next = self.commands.next_due(&resting).await?;
-        let until_due = next.map_or(POLL, |due| (due - clock::now()).to_std().unwrap_or_default());
-        Ok(until_due.min(POLL))
+        Ok(next.map_or(SAFETY_POLL, |due| (due - clock::now()).to_std().unwrap_or_default()))
     }
 }

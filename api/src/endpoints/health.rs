@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use eventstore::sending::{self, Stop};
-use eventstore::{feed, lost};
+use eventstore::{StoreError, feed, lost};
 use projections::Lag;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -69,6 +69,8 @@ struct LogView {
     status: LogStatus,
     /// Events that would never get one, counted up to 10,000; null where counting took too long.
     lost_events: Option<i64>,
+    /// Events that have no position yet, counted up to 10,000: no read model knows of them. Null where counting took too long.
+    waiting_events: Option<i64>,
 }
 
 #[derive(Serialize, ToSchema, PartialEq, Eq, Debug)]
@@ -133,11 +135,12 @@ async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
         if !migrations_are_current(&app.pool).await? {
             return Err(ApiError::Overloaded("the database's schema is not the one of this version"));
         }
+        // First: what had its position by then is in what follows.
+        let log = log(&app.pool).await?;
         let relay = if app.config.has_kafka { relay(&app.pool).await? } else { None };
         let lags = projections::lag(&app.pool, &projections::all()).await?;
         let read_models = lags.into_iter().map(LagView::from).collect();
         let sending_stopped = sending::stopped_by(&app.pool).await?.map(StopView::from);
-        let log = log(&app.pool).await?;
         Ok(Ready { status: "ready", log, read_models, relay, sending_stopped })
     };
     let checked = tokio::time::timeout(CHECK_TIME, check).await;
@@ -146,13 +149,15 @@ async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
 
 async fn log(pool: &PgPool) -> Result<LogView, ApiError> {
     let order = lost::order(pool).await?;
-    let lost_events = tokio::time::timeout(COUNT_TIME, lost::count(pool)).await.ok().transpose()?;
+    let counts = async { Ok::<_, StoreError>((lost::count(pool).await?, lost::waiting(pool).await?)) };
+    let (lost_events, waiting_events) =
+        tokio::time::timeout(COUNT_TIME, counts).await.ok().transpose()?.unzip();
     let status = match lost_events {
         _ if order.is_behind() => LogStatus::SequenceBehind,
         Some(1..) => LogStatus::EventsLost,
         Some(_) | None => LogStatus::InOrder,
     };
-    Ok(LogView { status, lost_events })
+    Ok(LogView { status, lost_events, waiting_events })
 }
 
 async fn relay(pool: &PgPool) -> Result<Option<RelayView>, ApiError> {

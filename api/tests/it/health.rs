@@ -19,9 +19,12 @@ async fn a_ready_system_tells_how_far_its_read_models_are(pool: PgPool) {
 async fn lag_is_told_and_decides_nothing(pool: PgPool) {
     let app = TestApp::without_projectors(pool.clone(), |config| config.has_kafka = true).await;
     app.group("Readers").await;
+    let ready = app.get("/health/ready").anonymous().send().await.ok(200).json();
+    assert_eq!(ready["log"]["waiting_events"], 1, "no read model knows of it yet");
     let mut sequencer = eventstore::sequencer::Sequencer::new(app.commands.store.clone());
     sequencer.step().await.unwrap();
     let ready = app.get("/health/ready").anonymous().send().await.ok(200).json();
+    assert_eq!(ready["log"]["waiting_events"], 0);
     let groups = ready["read_models"]
         .as_array()
         .unwrap()

@@ -61,7 +61,7 @@ impl TestApp {
         let embedded = Embedded {
             pool: self.pool.clone(),
             projections: projections::all(),
-            wake: Some(sequencer.head()),
+            news: self.commands.store.news.clone(),
             interleaving: None,
         };
         tokio::spawn(sequencer.run(stop.clone()));

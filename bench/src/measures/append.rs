@@ -50,7 +50,7 @@ async fn appends(world: &World) -> f64 {
         let mut tx = world.pool().begin().await.unwrap();
         append(&mut tx, batch().await, &metadata).await.unwrap();
         tx.commit().await.unwrap();
-        world.commands.store.appended.notify_one();
+        world.commands.store.news.appended();
     }
     (BATCH * BATCHES) as f64 / start.elapsed().as_secs_f64()
 }

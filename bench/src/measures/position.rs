@@ -89,7 +89,7 @@ async fn write(commands: commands::Commands, stop: CancellationToken) -> usize {
         }
         append(&mut tx, appends, &Metadata::new()).await.unwrap();
         tx.commit().await.unwrap();
-        commands.store.appended.notify_one();
+        commands.store.news.appended();
         events += BATCH;
     }
     events

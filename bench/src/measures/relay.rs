@@ -5,7 +5,7 @@ use crate::report::{Aim, Figure};
 use crate::world::World;
 use domain::group::{Group, GroupCommand};
 use eventstore::sealing::SubjectKeys;
-use eventstore::{Decided, Loaded, Metadata, append, feed, ids};
+use eventstore::{Decided, Loaded, Metadata, News, append, feed, ids};
 use futures::FutureExt;
 use kafka::envelope::Outgoing;
 use kafka::{KafkaConfig, Relay, Topics};
@@ -105,7 +105,7 @@ async fn relay(pool: &PgPool, topics: &Topics) -> Duration {
     let head = feed::head(pool).await.unwrap().position;
     let stop = CancellationToken::new();
     let start = Instant::now();
-    let relay = Relay { pool: pool.clone(), topics: topics.clone(), wake: None };
+    let relay = Relay { pool: pool.clone(), topics: topics.clone(), news: News::default() };
     let running = tokio::spawn(relay.run(stop.clone()));
     while feed::relayed(pool).await.unwrap().is_none_or(|relayed| relayed.position < head) {
         tokio::time::sleep(Duration::from_millis(5)).await;

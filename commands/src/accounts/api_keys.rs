@@ -87,7 +87,7 @@ impl Commands {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok((id, key))
     }
 
@@ -102,7 +102,7 @@ impl Commands {
             record::<ApiKey>(&mut tx, id, &SubjectKeys::new(), ApiKeyCommand::Revoke, context).await?;
         tx.commit().await?;
         if revoked.appended {
-            self.store.appended.notify_one();
+            self.store.news.appended();
         }
         Ok(())
     }

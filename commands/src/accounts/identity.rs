@@ -70,7 +70,7 @@ impl Commands {
                 let roles = roles(&account.roles)?;
                 let signed_in = self.open_session(&mut tx, context, account.user_id, roles, visit).await?;
                 tx.commit().await?;
-                self.store.appended.notify_one();
+                self.store.news.appended();
                 return Ok(signed_in);
             }
             Err(refused) => refused,
@@ -104,7 +104,7 @@ impl Commands {
         let done = recorded.done(Value::Null);
         idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(done)
     }
 

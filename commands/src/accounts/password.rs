@@ -51,7 +51,7 @@ impl Commands {
         let all = sessions::lock_all(&mut tx, user).await?;
         sessions::end(&mut tx, &all, EndReason::PasswordChanged, context).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(())
     }
 }

@@ -118,7 +118,7 @@ impl Commands {
             }
         };
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(outcome)
     }
 }

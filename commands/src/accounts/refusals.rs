@@ -100,7 +100,7 @@ impl Commands {
         let refuse = SessionCommand::RefuseMany { count, visit };
         record::<Session>(&mut tx, stream, &keys, refuse, &Context::system("sign-in")).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(())
     }
 }

@@ -57,7 +57,9 @@ impl Commands {
         .bind(visit.user_agent.as_ref().and_then(sealed_text))
         .execute(&mut *tx)
         .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.store.news.moved();
+        Ok(())
     }
 
     /// Takes requests that wait, those that were not tried yet first, each in a transaction of its own: one that cannot be taken stands in nobody's
@@ -102,7 +104,7 @@ impl Commands {
                      WHERE attempt_id = $1";
         sqlx::query(taken).bind(attempt).execute(&mut *tx).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(true)
     }
 

@@ -84,7 +84,7 @@ impl Commands {
         }
         end(&mut tx, &found, reason, context).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(())
     }
 }

@@ -100,7 +100,7 @@ impl Commands {
         let roles = roles(&found.ok_or(REFUSED)?)?;
         let signed_in = self.open_session(&mut tx, context, user_id, roles, visit).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(signed_in)
     }
 
@@ -144,7 +144,7 @@ impl Commands {
         let refuse = SessionCommand::Refuse { user_id, reason, visit };
         record::<Session>(&mut tx, attempt, &keys, refuse, context).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(())
     }
 

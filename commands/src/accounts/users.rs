@@ -130,7 +130,7 @@ impl Commands {
         let done = recorded.done(json!({ "user_id": id }));
         idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(done)
     }
 
@@ -173,7 +173,7 @@ impl Commands {
         let done = recorded.done(json!({ "user_id": id }));
         idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(done)
     }
 
@@ -205,7 +205,7 @@ impl Commands {
         let done = recorded.done(Value::Null);
         idempotent::remember(&mut tx, context.idempotency.as_ref(), &done).await?;
         tx.commit().await?;
-        self.store.appended.notify_one();
+        self.store.news.appended();
         Ok(done)
     }
 

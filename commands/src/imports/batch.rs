@@ -150,7 +150,7 @@ impl Commands {
         lease::advance(&mut tx, plan.id, &tally, batch.next).await?;
         tx.commit().await?;
         if !appended.touched.is_empty() {
-            self.store.appended.notify_one();
+            self.store.news.appended();
         }
         if !long.is_empty() {
             // Outside the transaction, for snapshots.

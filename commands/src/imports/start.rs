@@ -254,6 +254,7 @@ impl<'a> Upload<'a> {
         let answer = json!({ "import_id": self.id });
         let done = idempotent::answer(&mut tx, key.as_ref(), answer, true).await?;
         tx.commit().await?;
+        self.commands.store.news.moved();
         Ok(done)
     }
 }

@@ -151,7 +151,7 @@ impl Commands {
             tracing::warn!(%error, dispatch.id = %lease.dispatch_id, "authorization: the commit's answer was lost");
             return Ok(Authorized::InDoubt { permit: id, allowed });
         }
-        self.store.appended.notify_one();
+        self.store.news.appended();
         // Before the mails go: whatever database is here later has to have this.
         if let Some(event) = event
             && let Err(error) = self.store.memory.remember(event, Durable::No).await

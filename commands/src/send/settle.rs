@@ -117,7 +117,7 @@ impl Commands {
         }
         tx.commit().await?;
         if !is_empty {
-            self.store.appended.notify_one();
+            self.store.news.appended();
         }
         Ok(after)
     }

@@ -20,6 +20,7 @@ mod erasure;
 mod frozen_worker;
 mod fuzz;
 mod gateway;
+mod idle;
 mod kafka;
 mod log_repair;
 mod logs;

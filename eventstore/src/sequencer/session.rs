@@ -28,12 +28,6 @@ pub(super) struct Session {
     mark: Option<Mark>,
 }
 
-pub(super) struct Stepped {
-    pub numbered: i64,
-    /// The log's last position, where it moved.
-    pub position: Option<i64>,
-}
-
 impl Session {
     /// Refuses to work where the sequence stands below what is numbered: ids that it gives would never get a position.
     pub async fn open(pool: &PgPool) -> Result<Self, StoreError> {
@@ -55,7 +49,8 @@ impl Session {
         }
     }
 
-    pub async fn step(&mut self) -> Result<Stepped, StoreError> {
+    /// Answers how many events it numbered.
+    pub async fn step(&mut self) -> Result<i64, StoreError> {
         // Cheap and without a lock: an idle sequencer must not contend for the head row.
         let waiting: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM pending WHERE append_id > (SELECT low_water FROM log_head))",
@@ -63,7 +58,7 @@ impl Session {
         .fetch_one(&mut self.connection)
         .await?;
         if !waiting {
-            return Ok(Stepped { numbered: 0, position: None });
+            return Ok(0);
         }
         let settled = self.settled_mark().await?;
         let mut tx = self.connection.begin().await?;
@@ -86,7 +81,7 @@ impl Session {
         if !is_ours {
             self.begin().await?;
         }
-        Ok(Stepped { numbered, position: (numbered > 0).then_some(position + numbered) })
+        Ok(numbered)
     }
 
     /// The mark whose writers are all gone, if any; else begins or goes on waiting for one.

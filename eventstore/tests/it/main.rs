@@ -8,6 +8,7 @@ mod golden;
 mod guards;
 mod lost;
 mod migrations;
+mod news;
 mod sequencing;
 mod snapshots;
 mod support;

@@ -6,9 +6,6 @@ use eventstore::sequencer::Sequencer;
 use eventstore::{Request, feed};
 use sqlx::{Executor, PgPool};
 
-const FOREIGN: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-    VALUES ('group', gen_random_uuid()::text, 1, 'GroupCreated', '1.0', '{\"GroupCreated\": {\"name\": \"x\", \"description\": \"\"}}', '{}')";
-
 fn assert_dense(log: &[(i64, i64)]) {
     assert!((1..).zip(log).all(|(expected, (position, _))| expected == *position), "{log:?}");
 }

@@ -9,6 +9,10 @@ use sqlx::PgPool;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// Of another process, without a word to anybody.
+pub const FOREIGN: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    VALUES ('group', gen_random_uuid()::text, 1, 'GroupCreated', '1.0', '{\"GroupCreated\": {\"name\": \"x\", \"description\": \"\"}}', '{}')";
+
 pub fn store(pool: &PgPool) -> Store {
     Store::new(pool.clone(), Arc::new(MasterKey::from_hex(&"5a".repeat(32)).unwrap()))
 }

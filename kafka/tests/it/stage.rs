@@ -2,6 +2,7 @@
 
 use crate::brokers::{Brokers, PARTITIONS};
 use crate::log::{NEVER, caught_up, count, dump, follow, forget};
+use eventstore::News;
 use kafka::{Carrier, Relay, Topics};
 use projections::{ConsumeError, Embedded, Projection};
 use sqlx::PgPool;
@@ -54,7 +55,7 @@ impl Stage {
         let (pool, projections) = (pool.clone(), models.to_vec());
         match self {
             Self::Embedded => Running::start(|stop| {
-                Embedded { pool, projections, wake: None, interleaving: None }.run(stop)
+                Embedded { pool, projections, news: News::default(), interleaving: None }.run(stop)
             }),
             Self::Kafka(brokers) => carry(pool, brokers.topics(PARTITIONS), projections),
         }
@@ -70,12 +71,12 @@ impl Stage {
 }
 
 pub fn carry(pool: PgPool, topics: Topics, projections: Vec<Arc<dyn Projection>>) -> Carrying {
-    Running::start(|stop| Carrier { pool, topics, projections }.run(stop))
+    Running::start(|stop| Carrier { pool, topics, projections, news: News::default() }.run(stop))
 }
 
 pub fn relay(pool: &PgPool, topics: Topics) -> Running<()> {
     let pool = pool.clone();
-    Running::start(|stop| Relay { pool, topics, wake: None }.run(stop))
+    Running::start(|stop| Relay { pool, topics, news: News::default() }.run(stop))
 }
 
 pub async fn stop(relay: Option<Running<()>>) {

@@ -3,12 +3,12 @@
 use crate::log::{append, caught_up, count, dump, follow, forget, start};
 use crate::picky::{Picky, group, kept};
 use crate::world::{World, fresh_seed};
+use eventstore::News;
 use projections::{ConsumeError, Embedded, Interleaving, Projection, all, lag};
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -77,22 +77,21 @@ async fn terminated_connections_and_deadlocks_park_nothing(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
-async fn a_wake_up_comes_before_the_poll_and_its_end_is_survived(pool: PgPool) {
+async fn news_of_this_process_wakes_the_carrier(pool: PgPool) {
     let picky = Picky::create(&pool, &[]).await;
-    let (sender, wake) = watch::channel(0);
+    let news = News::default();
     let stop = CancellationToken::new();
     let carrier = Embedded {
         pool: pool.clone(),
         projections: vec![picky.clone()],
-        wake: Some(wake),
+        news: news.clone(),
         interleaving: None,
     };
     let running = tokio::spawn(carrier.run(stop.clone()));
     append(&pool, &group(A, &["a"])).await;
-    sender.send_replace(1);
+    news.moved();
     let models: [Arc<dyn Projection>; 1] = [picky];
     caught_up(&pool, &models).await;
-    drop(sender);
     append(&pool, &group(A, &["a", "b"])[1..]).await;
     caught_up(&pool, &models).await;
     assert_eq!(kept(&pool, A).await, [1, 2]);
@@ -106,7 +105,8 @@ async fn a_foreign_epoch_ends_the_carrier_with_an_error(pool: PgPool) {
     append(&pool, &group(A, &["a"])).await;
     follow(&pool, &models, None).await;
     sqlx::query("UPDATE log_epoch SET epoch = gen_random_uuid()").execute(&pool).await.unwrap();
-    let carrier = Embedded { pool: pool.clone(), projections: models, wake: None, interleaving: None };
+    let carrier =
+        Embedded { pool: pool.clone(), projections: models, news: News::default(), interleaving: None };
     let ended = tokio::time::timeout(Duration::from_secs(10), carrier.run(CancellationToken::new())).await;
     assert!(matches!(ended.unwrap(), Err(ConsumeError::ForeignEpoch { .. })));
 }

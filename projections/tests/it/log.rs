@@ -3,7 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent};
 use eventstore::keys::MasterKey;
 use eventstore::sequencer::Sequencer;
-use eventstore::{LogEvent, PositionToken, Store, Touched, feed};
+use eventstore::{LogEvent, News, PositionToken, Store, Touched, feed};
 use projections::{Embedded, Interleaving, Projection, lag};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Row};
@@ -96,7 +96,8 @@ pub struct Running {
 
 pub fn start(pool: &PgPool, models: &[Arc<dyn Projection>], interleaving: Option<Interleaving>) -> Running {
     let stop = CancellationToken::new();
-    let carrier = Embedded { pool: pool.clone(), projections: models.to_vec(), wake: None, interleaving };
+    let carrier =
+        Embedded { pool: pool.clone(), projections: models.to_vec(), news: News::default(), interleaving };
     Running { task: tokio::spawn(carrier.run(stop.clone())), stop }
 }
 

@@ -9,8 +9,8 @@ use eventstore::{StoreError, clock, service_keys};
 use sqlx::PgPool;
 
 const VERSION_MIN: i32 = 15;
-/// Of each process besides its pools: one for metrics, one for the relay.
-const OTHER_CONNECTIONS: u32 = 2;
+/// Of each process besides its pools: one for metrics, one that listens, the sequencer's, the relay's.
+const OTHER_CONNECTIONS: u32 = 4;
 const SKEW_WARNING_MS: i64 = 1_000;
 /// Access tokens allow for as much.
 const SKEW_MAX_MS: i64 = 5_000;

@@ -7,6 +7,7 @@ mod chunk;
 mod compose;
 mod consent_mails;
 mod erasures;
+mod idle;
 mod left_behind;
 mod pass;
 mod poison;
@@ -28,6 +29,7 @@ use domain::campaign::Campaign;
 use domain::dispatch::{Dispatch, Index};
 use eventstore::{Loaded, load};
 use futures::FutureExt;
+use idle::{Idle, Resting};
 use mail::{Address, LinkKeys, Links};
 use pass::{Chunk, Pass};
 use poison::Company;
@@ -35,12 +37,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Nothing to do: look again after this time at the latest.
-const IDLE_POLL: Duration = Duration::from_millis(100);
-/// The same where nobody waits.
-const ERASURES_POLL: Duration = Duration::from_secs(1);
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 const DEFERRED_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -81,6 +80,9 @@ pub struct Sender {
     /// Mailers that are down, for mails outside campaigns.
     mailers_down: Arc<Mutex<Rests<String>>>,
     company: Arc<Company>,
+    /// Campaigns' lanes call each other by it: where there is one dispatch, there are others.
+    found: Arc<Notify>,
+    resting: Arc<Resting>,
 }
 
 /// What a loop works on. Mails outside campaigns have one of their own for each mailer: none waits behind a campaign, nor
@@ -94,15 +96,6 @@ enum Lane {
     /// Notes of opt-outs, which become mails.
     OptOuts,
     Erasures,
-}
-
-impl Lane {
-    fn idle_poll(&self) -> Duration {
-        match self {
-            Self::Campaigns | Self::Transactional(_) | Self::Resets | Self::OptOuts => IDLE_POLL,
-            Self::Erasures => ERASURES_POLL,
-        }
-    }
 }
 
 /// When a dispatch may be claimed again.
@@ -127,18 +120,25 @@ impl Sender {
             down: Arc::default(),
             mailers_down: Arc::default(),
             company: Arc::default(),
+            found: Arc::default(),
+            resting: Arc::default(),
         }
     }
 
     /// Works on dispatches until `stop`; a chunk that was authorized is settled first.
     pub async fn run(self, stop: CancellationToken) {
         let mut lanes = tokio::task::JoinSet::new();
-        let campaigns = std::iter::repeat_n(Lane::Campaigns, self.settings.dispatches_at_once);
-        let transactional = self.mailers.keys().cloned().map(Lane::Transactional);
-        let others = [Lane::Resets, Lane::OptOuts, Lane::Erasures];
-        for lane in campaigns.chain(transactional).chain(others) {
+        let mut start = |lane: Lane, idle: Idle| {
             let (sender, stop) = (self.clone(), stop.clone());
-            lanes.spawn(async move { sender.run_lane(lane, &stop).await });
+            lanes.spawn(async move { sender.run_lane(lane, idle, &stop).await });
+        };
+        let together = self.idle_together();
+        for _ in 0..self.settings.dispatches_at_once {
+            start(Lane::Campaigns, together.clone());
+        }
+        let transactional = self.mailers.keys().cloned().map(Lane::Transactional);
+        for lane in transactional.chain([Lane::Resets, Lane::OptOuts, Lane::Erasures]) {
+            start(lane, self.idle());
         }
         while let Some(ended) = lanes.join_next().await {
             // Without the error's text, which quotes a panic's message.
@@ -148,7 +148,7 @@ impl Sender {
         }
     }
 
-    async fn run_lane(&self, lane: Lane, stop: &CancellationToken) {
+    async fn run_lane(&self, lane: Lane, idle: Idle, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let step = async {
                 match &lane {
@@ -161,7 +161,13 @@ impl Sender {
             };
             let pause = match AssertUnwindSafe(step).catch_unwind().await {
                 Ok(Ok(true)) => continue,
-                Ok(Ok(false)) => lane.idle_poll(),
+                Ok(Ok(false)) => {
+                    tokio::select! {
+                        () = idle.wait() => {}
+                        () = stop.cancelled() => {}
+                    }
+                    continue;
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(error = %describe(&error), "sender: will try again");
                     ERROR_PAUSE
@@ -190,6 +196,7 @@ impl Sender {
             return Ok(false);
         };
         *locked(&self.last_claimed) = claim.campaign_id;
+        self.found.notify_one();
         locked(&self.down).try_again(&claim.campaign_id, Instant::now());
         match claim.lease.is_poison() {
             true => self.give_up_dispatch(&claim).await?,

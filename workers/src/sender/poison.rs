@@ -60,10 +60,10 @@ impl Sender {
             }
         };
         match worked {
-            Ok(rest) => self.commands.release_dispatch(lease, rest).await,
+            Ok(rest) => self.release(lease, rest).await,
             Err(error) if error.is_passing() => {
                 // Where this fails too, the lease runs out.
-                self.commands.release_dispatch(lease, ERROR_PAUSE).await.ok();
+                self.release(lease, ERROR_PAUSE).await.ok();
                 Err(error)
             }
             Err(error) => {
@@ -88,7 +88,7 @@ impl Sender {
             return self.commands.lay_aside(lease, DEATHS_MAX, LAID_ASIDE).await;
         }
         match self.commands.pause_for_dispatch(campaign, lease.dispatch_id, WORKER_DIED).await {
-            Ok(_) => self.commands.release_dispatch(lease, Duration::ZERO).await,
+            Ok(_) => self.release(lease, Duration::ZERO).await,
             // Its status is another one meanwhile: the next look sees that.
             Err(CommandError::Forbidden { .. }) => {
                 self.commands.lay_aside(lease, DEATHS_MAX, ERROR_PAUSE).await

@@ -146,10 +146,10 @@ impl World {
         commands.test_recipients = Arc::new(TestRecipients::parse(&["example.com"]).unwrap());
         let stop = CancellationToken::new();
         let sequencer = Sequencer::new(store);
-        let wake = Some(sequencer.head());
+        let news = commands.store.news.clone();
         tokio::spawn(sequencer.run(stop.clone()));
         let embedded =
-            Embedded { pool: pool.clone(), projections: projections::all(), wake, interleaving: None };
+            Embedded { pool: pool.clone(), projections: projections::all(), news, interleaving: None };
         tokio::spawn(embedded.run(stop.clone()));
         let by = Context::system("test");
         let group =
