@@ -2,6 +2,7 @@
 
 mod append;
 mod commands;
+mod idle;
 mod import_and_send;
 mod mailers;
 mod media;
@@ -37,4 +38,5 @@ pub const ALL: &[Measure] = &[
     sign_in::MEASURE,
     reads::MEASURE,
     slow_connections::MEASURE,
+    idle::MEASURE,
 ];

@@ -49,7 +49,7 @@ mod wait;
 pub use accessibility::Axe;
 pub use broker::Broker;
 pub use browser::{Browser, Look, Visitor};
-pub use client::{Answer, Campaign, Client, Draft, Import, Recipient, RejectedRow, Report};
+pub use client::{Answer, Campaign, Client, Draft, Import, POSITION, Recipient, RejectedRow, Report};
 pub use database::Database;
 pub use export::{Export, Reader};
 pub use ledger::{Handover, Outbox};

@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use crate::scene::{self, Minter};
-use e2e::{Client, Draft};
+use e2e::{Client, Draft, POSITION};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -66,15 +66,18 @@ impl Load {
             let body =
                 json!({ "template": self.draft.template, "group": self.draft.group, "time": e2e::now() });
             let Some(made) = self.post("/emails", &body).await else { continue };
-            let campaign = made.id("campaign_id");
-            while !self.ended(campaign).await {
+            while !self.ended(&made).await {
                 tokio::time::sleep(POLL).await;
             }
         }
     }
 
-    async fn ended(&self, campaign: Uuid) -> bool {
-        let Some(answer) = self.get(&format!("/emails/{campaign}/report")).await else { return false };
+    /// Asks as of its making: the read models may not have it yet.
+    async fn ended(&self, made: &e2e::Answer) -> bool {
+        let campaign: Uuid = made.id("campaign_id");
+        let path = format!("/emails/{campaign}/report");
+        let request = self.api.request(Method::GET, &path).header(POSITION, &made.headers[POSITION]);
+        let Some(answer) = self.tally.answered(&path, self.api.send(request).await) else { return false };
         let report: Value = answer.json();
         let ended = report["status"] == "completed";
         if ended {
