@@ -6,6 +6,7 @@ mod accounts;
 pub mod attributes;
 mod campaigns;
 mod context;
+mod deaths;
 mod erasure;
 mod error;
 mod groups;
@@ -33,6 +34,7 @@ pub use accounts::{
 };
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;
+pub use deaths::given_up;
 pub use erasure::Remains;
 pub use error::{CommandError, FieldError};
 pub use groups::GroupPatch;

@@ -1,6 +1,7 @@
 //! What is counted of mailers: each bears its own name, of which configuration has a few.
 
 use crate::mailers::Outcome;
+pub(crate) use commands::given_up;
 use std::time::Duration;
 
 const OUTCOMES: [&str; 5] = ["accepted", "not_started", "deferred", "rejected", "unknown"];
@@ -13,14 +14,9 @@ pub fn register(mailer: &'static str) {
     }
     metrics::counter!("postledger_mailer_unavailable_total", "mailer" => mailer).increment(0);
     metrics::counter!("postledger_late_handovers_total", "mailer" => mailer).increment(0);
-    for work in ["dispatch", "mail"] {
+    for work in ["dispatch", "mail", "import"] {
         metrics::counter!("postledger_given_up_total", "work" => work).increment(0);
     }
-}
-
-/// What ended its workers again and again: `dispatch`, `mail`, `import`, …
-pub(crate) fn given_up(work: &'static str) {
-    metrics::counter!("postledger_given_up_total", "work" => work).increment(1);
 }
 
 /// One call of the mailer's.

@@ -217,7 +217,7 @@ struct ImportView {
     /// `queued`, `running`, `completed` or `failed`
     #[schema(example = "completed")]
     status: String,
-    /// Why it failed (`cancelled`, `group_deleted`, …), waits, or what it lacks.
+    /// Why it failed (`cancelled`, `group_deleted`, `worker_died`, …), waits, or what it lacks.
     reason: Option<String>,
     name: Option<String>,
     group: Option<Uuid>,

@@ -56,6 +56,8 @@ impl From<sqlx::Error> for Halt {
 pub(super) struct Claim {
     pub import_id: ImportId,
     pub fence: i64,
+    /// Workers before this one, in a row, that took it and neither wrote a batch nor gave it back.
+    pub deaths: i32,
     pub group_id: Option<GroupId>,
     pub imported_as: String,
     pub consent_source: String,
@@ -80,13 +82,13 @@ impl Claim {
 /// then of all others, the one that was worked on, or uploaded, the longest time ago.
 pub(super) async fn claim(pool: &PgPool) -> Result<Option<Claim>, CommandError> {
     Ok(sqlx::query_as(
-        "UPDATE imports SET status = 'running', fence = fence + 1,
+        "UPDATE imports SET status = 'running', fence = fence + 1, deaths = deaths + 1,
              leased_until = clock_timestamp() + make_interval(secs => $1)
          WHERE import_id = (
              SELECT import_id FROM imports
              WHERE status IN ('queued', 'running') AND (leased_until IS NULL OR leased_until < clock_timestamp())
              ORDER BY imported_as = 'opted_out' DESC, touched_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
-         RETURNING import_id, fence, group_id, imported_as, consent_source, metadata, master_key_id, wrapped_key,
+         RETURNING import_id, fence, deaths - 1 AS deaths, group_id, imported_as, consent_source, metadata, master_key_id, wrapped_key,
              bytes_total, next_byte, next_line, created_at, layout",
     )
     .bind(LEASE_SECONDS)
@@ -127,7 +129,7 @@ pub(super) async fn advance(
     sqlx::query(
         "UPDATE imports SET rows = rows + $2 + $3 + $4 + $5 + $6, created = created + $2, updated = updated + $3,
              unchanged = unchanged + $4, kept_opted_out = kept_opted_out + $5, rejected = rejected + $6,
-             next_byte = $7, next_line = $8, reason = NULL, tries = 0, touched_at = clock_timestamp(),
+             next_byte = $7, next_line = $8, reason = NULL, tries = 0, deaths = 0, touched_at = clock_timestamp(),
              leased_until = clock_timestamp() + make_interval(secs => $9)
          WHERE import_id = $1",
     )
@@ -180,7 +182,7 @@ pub(super) async fn drop_spool(tx: &mut PgConnection, id: ImportId) -> Result<()
 /// Gives an import back unfinished: whoever is free goes on at once.
 pub(super) async fn release(pool: &PgPool, id: ImportId, fence: i64) -> Result<(), CommandError> {
     sqlx::query(
-        "UPDATE imports SET status = 'queued', leased_until = NULL
+        "UPDATE imports SET status = 'queued', leased_until = NULL, deaths = 0
          WHERE import_id = $1 AND fence = $2 AND status = 'running'",
     )
     .bind(id)
@@ -213,7 +215,8 @@ pub(super) async fn must_give_way(
 /// Lets another import go on: this one has its next turn after it.
 pub(super) async fn give_way(pool: &PgPool, id: ImportId, fence: i64) -> Result<(), CommandError> {
     sqlx::query(
-        "UPDATE imports SET leased_until = NULL WHERE import_id = $1 AND fence = $2 AND status = 'running'",
+        "UPDATE imports SET leased_until = NULL, deaths = 0
+         WHERE import_id = $1 AND fence = $2 AND status = 'running'",
     )
     .bind(id)
     .bind(fence)
@@ -226,7 +229,7 @@ pub(super) async fn give_way(pool: &PgPool, id: ImportId, fence: i64) -> Result<
 pub(super) async fn delay(pool: &PgPool, id: ImportId, fence: i64, error: &CommandError) -> Result<(), Halt> {
     let counts = i32::from(!error.is_passing());
     let tries: Option<i32> = sqlx::query_scalar(
-        "UPDATE imports SET tries = tries + $3, reason = CASE WHEN $3 = 0 THEN $4 ELSE $5 END,
+        "UPDATE imports SET tries = tries + $3, deaths = 0, reason = CASE WHEN $3 = 0 THEN $4 ELSE $5 END,
              leased_until = clock_timestamp() + make_interval(secs => $6)
          WHERE import_id = $1 AND fence = $2 AND status = 'running' RETURNING tries",
     )

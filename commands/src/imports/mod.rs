@@ -66,6 +66,8 @@ pub const REASON_CANCELLED: &str = "cancelled";
 pub const REASON_GROUP_DELETED: &str = "group_deleted";
 /// Why an import failed: it was uploaded to an earlier release, and cannot be understood as a whole.
 pub const REASON_NOT_UNDERSTOOD: &str = "not_understood";
+/// Why an import failed: so many workers in a row died with it that it is to blame. What they wrote stays.
+pub const REASON_WORKER_DIED: &str = "worker_died";
 /// Why an import failed, or waits to be tried again: an error of our own; the log has it.
 pub const REASON_INTERNAL: &str = "internal_error";
 /// Why an import waits: the database was busy or away; it goes on by itself.

@@ -8,7 +8,8 @@ use super::layout::Layout;
 use super::lease::{self, Claim, Halt};
 use super::row::Row;
 use super::spool::{self, Spool};
-use super::{REASON_GROUP_DELETED, REASON_NOT_UNDERSTOOD};
+use super::{REASON_GROUP_DELETED, REASON_NOT_UNDERSTOOD, REASON_WORKER_DIED};
+use crate::deaths::{DEATHS_MAX, given_up};
 use crate::permits::{self, LONGEST, OpenPermit};
 use crate::{CommandError, Commands, attributes};
 use chrono::{DateTime, Utc};
@@ -47,6 +48,14 @@ impl Commands {
     }
 
     async fn work_on(&self, claim: Claim, stop: &CancellationToken) -> Result<(), Halt> {
+        if claim.deaths >= DEATHS_MAX {
+            tracing::error!(
+                import.id = %claim.import_id, line = claim.next_line,
+                "{DEATHS_MAX} workers in a row died with an import: it is given up"
+            );
+            given_up("import");
+            return Err(Halt::Fail(REASON_WORKER_DIED));
+        }
         let at = claim.cursor();
         let (plan, spool) = self.open_import(claim).await?;
         let mut reader = Reader::new(spool, &plan, at);

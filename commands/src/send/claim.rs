@@ -1,10 +1,9 @@
+use crate::deaths::DEATHS_MAX;
 use crate::{CommandError, Commands};
 use chrono::{DateTime, Utc};
 use domain::{CampaignId, DispatchId, PermitId};
 use std::time::Duration;
 
-/// Workers in a row that may die with a dispatch. A process that is killed counts for whatever it works on.
-pub const DEATHS_MAX: i32 = 5;
 /// After so many it is worked on alone.
 const SUSPECT_AFTER: i32 = 3;
 /// What can be neither worked on nor given up is tried again after this time.

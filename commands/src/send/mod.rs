@@ -13,7 +13,8 @@ mod settle;
 mod subscription;
 mod transactional;
 
+pub use crate::deaths::DEATHS_MAX;
 pub use authorize::{Authorized, Candidate, Made, Refused};
-pub use claim::{Claim, DEATHS_MAX, ExpiredPermit, LAID_ASIDE, Lease, OfMailers};
+pub use claim::{Claim, ExpiredPermit, LAID_ASIDE, Lease, OfMailers};
 pub use opt_out::Told;
 pub use transactional::TestReader;

@@ -9,6 +9,7 @@ mod files;
 mod idempotency;
 mod lists;
 mod people;
+mod poison;
 mod quota;
 mod refused;
 mod size;

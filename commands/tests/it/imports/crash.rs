@@ -63,6 +63,8 @@ async fn work_with_kills(commands: &Commands, id: ImportId, random: &mut Random)
             longest = 10;
         }
         expire_leases(&commands.store.pool).await;
+        // Where nothing was written since the last one: more kills than an import is forgiven.
+        sqlx::query("UPDATE imports SET deaths = 0").execute(&commands.store.pool).await.unwrap();
     }
 }
 
