@@ -1,3 +1,4 @@
+use crate::attempts::Work;
 use crate::{CommandError, Commands, Context, permits};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::campaign::{Campaign, CampaignCommand, CampaignError, Details, Manifest, OnUnknown};
@@ -196,7 +197,12 @@ impl Commands {
     pub async fn resume_campaign(&self, context: &Context, id: CampaignId) -> Result<Done, CommandError> {
         // Before the command: what stops between the two has forgotten something, and resumed nothing.
         self.forget_deaths(id).await?;
-        let request = context.request(json!({ "campaign_id": id, "status": "sending" }));
+        self.allow_attempts(Work::Freeze, id).await?;
+        let status = match load::<Campaign>(&self.store.pool, id).await?.aggregate.manifest {
+            None => "freezing",
+            Some(_) => "sending",
+        };
+        let request = context.request(json!({ "campaign_id": id, "status": status }));
         self.command_campaign(id, CampaignCommand::Resume, request).await
     }
 
@@ -287,6 +293,12 @@ impl Commands {
     pub async fn freeze_campaign(&self, id: CampaignId, manifest: Manifest) -> Result<Done, CommandError> {
         let request = Context::system("scheduler").request(Value::Null);
         self.command_campaign(id, CampaignCommand::Freeze(manifest), request).await
+    }
+
+    /// Its freeze is given up until somebody resumes it.
+    pub async fn halt_freezing(&self, id: CampaignId, reason: &str) -> Result<Done, CommandError> {
+        let request = Context::system("scheduler").request(Value::Null);
+        self.command_campaign(id, CampaignCommand::HaltFreezing { reason: reason.into() }, request).await
     }
 
     pub async fn complete_campaign(&self, id: CampaignId) -> Result<Done, CommandError> {

@@ -3,6 +3,7 @@
 
 mod account_mails;
 mod accounts;
+mod attempts;
 pub mod attributes;
 mod campaigns;
 mod context;
@@ -32,6 +33,7 @@ pub use accounts::{
     ApiKeyRow, Identity, KEY_PREFIX, NewApiKey, NewUser, SESSION_LIFE, SessionRow, SignedIn, UserPatch,
     UserRow,
 };
+pub use attempts::Work;
 pub use campaigns::{CampaignPatch, NewCampaign, SCHEDULE_PAST_MAX_SECONDS};
 pub use context::Context;
 pub use deaths::given_up;

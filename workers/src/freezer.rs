@@ -3,12 +3,15 @@
 //!
 //! Campaigns that freeze take turns, a page each, so that a large audience keeps no small one waiting. Each page is a
 //! short transaction of its own. Whoever does a page again meets its dispatch's primary key, and the next page begins
-//! behind the last one recorded: so a crash or a second scheduler changes nothing.
+//! behind the last one recorded: so a crash or a second scheduler changes nothing. A campaign whose turns end five freezers in
+//! a row is frozen no more until somebody resumes it.
 
+use crate::metrics;
 use crate::rests::Rests;
-use crate::sender::describe;
+use crate::sender::{WORKER_DIED, describe};
 use aws_lc_rs::digest;
-use commands::{CommandError, Commands, Context};
+use commands::send::DEATHS_MAX;
+use commands::{CommandError, Commands, Context, Work};
 use domain::campaign::{Campaign, Manifest, Phase};
 use domain::dispatch::{Dispatch, DispatchCommand};
 use domain::group::Group;
@@ -19,7 +22,7 @@ use eventstore::{
 };
 use projections::group_members::{self, AsOf};
 use sqlx::PgConnection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -99,22 +102,20 @@ impl Freezer {
 
     /// Gives each campaign that freezes one turn; returns how soon the next ones are.
     pub async fn step(&mut self, stop: &CancellationToken) -> Result<Duration, CommandError> {
-        let freezing: Vec<CampaignId> = sqlx::query_scalar(
-            "SELECT campaign_id FROM campaign_gates WHERE status = 'freezing' ORDER BY campaign_id",
-        )
-        .fetch_all(&self.commands.store.pool)
-        .await?;
-        self.under_way.retain(|id, _| freezing.binary_search(id).is_ok());
-        self.rests.retain(|id| freezing.binary_search(id).is_ok());
-        let mut pause = if freezing.is_empty() { IDLE_POLL } else { BEHIND_POLL };
-        for id in freezing {
+        let freezing = self.freezing().await?;
+        let ids: HashSet<CampaignId> = freezing.iter().map(|(id, _)| *id).collect();
+        self.under_way.retain(|id, _| ids.contains(id));
+        self.rests.retain(|id| ids.contains(id));
+        let free = || freezing.iter().filter(|(_, is_free)| *is_free);
+        let mut pause = if free().next().is_none() { IDLE_POLL } else { BEHIND_POLL };
+        for &(id, _) in free() {
             if stop.is_cancelled() {
                 break;
             }
             if self.rests.is_resting(&id, Instant::now()) {
                 continue;
             }
-            match self.turn(id).await {
+            match self.attempt(id).await {
                 Ok(turn) => {
                     self.rests.end(&id);
                     if turn == Turn::Moved {
@@ -130,6 +131,45 @@ impl Freezer {
             }
         }
         Ok(pause)
+    }
+
+    /// And whether nobody is at them, nor were they given up. What somebody may have died with comes last.
+    async fn freezing(&self) -> Result<Vec<(CampaignId, bool)>, CommandError> {
+        Ok(sqlx::query_as(
+            "SELECT c.campaign_id, a.leased_until IS NULL OR a.leased_until < clock_timestamp()
+             FROM campaign_gates c LEFT JOIN attempts a ON a.work = $1 AND a.id = c.campaign_id
+             WHERE c.status = 'freezing' ORDER BY a.id IS NOT NULL, c.campaign_id",
+        )
+        .bind(Work::Freeze.word())
+        .fetch_all(&self.commands.store.pool)
+        .await?)
+    }
+
+    /// A turn, unless too many died with one before.
+    async fn attempt(&mut self, id: CampaignId) -> Result<Turn, CommandError> {
+        match self.commands.begin_attempt(Work::Freeze, id).await? {
+            None => Ok(Turn::Waits),
+            Some(deaths) if deaths >= DEATHS_MAX => self.give_up(id).await,
+            Some(_) => {
+                let turn = self.turn(id).await;
+                self.commands.end_attempt(Work::Freeze, id).await?;
+                turn
+            }
+        }
+    }
+
+    async fn give_up(&self, id: CampaignId) -> Result<Turn, CommandError> {
+        tracing::error!(campaign.id = %id, "{DEATHS_MAX} workers in a row died with a freeze: it is given up");
+        match self.commands.halt_freezing(id, WORKER_DIED).await {
+            Ok(_) => {
+                metrics::given_up(Work::Freeze.word());
+                self.commands.end_attempts(Work::Freeze, id).await?;
+            }
+            // Cancelled meanwhile.
+            Err(CommandError::Forbidden { .. }) => self.commands.end_attempt(Work::Freeze, id).await?,
+            Err(error) => return Err(error),
+        }
+        Ok(Turn::Moved)
     }
 
     async fn turn(&mut self, id: CampaignId) -> Result<Turn, CommandError> {

@@ -14,7 +14,7 @@ pub fn register(mailer: &'static str) {
     }
     metrics::counter!("postledger_mailer_unavailable_total", "mailer" => mailer).increment(0);
     metrics::counter!("postledger_late_handovers_total", "mailer" => mailer).increment(0);
-    for work in ["dispatch", "mail", "import"] {
+    for work in ["dispatch", "mail", "import", "freeze"] {
         metrics::counter!("postledger_given_up_total", "work" => work).increment(0);
     }
 }

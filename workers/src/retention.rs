@@ -50,6 +50,14 @@ pub const TABLES: &[Table] = &[
     ),
     elsewhere("accounts", "for ever: who signs in, or did"),
     elsewhere("api_keys", "for ever: a key that was revoked stays known"),
+    deleted(
+        "attempts",
+        "until the work gets on, or until its campaign freezes no more",
+        "DELETE FROM attempts WHERE (work, id) IN (
+             SELECT a.work, a.id FROM attempts a LEFT JOIN campaign_gates c ON c.campaign_id = a.id
+             WHERE a.work = 'freeze' AND c.status IS DISTINCT FROM 'freezing'
+             LIMIT $1 FOR UPDATE OF a SKIP LOCKED)",
+    ),
     elsewhere(
         "attribute_names",
         "for ever, 10,000 names at the most: of columns, no values; templates are checked against them",

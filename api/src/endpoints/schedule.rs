@@ -145,6 +145,8 @@ async fn pause(
 }
 
 /// Resume a campaign
+///
+/// Also one whose freeze was given up, as `status_reason` says: that is tried again.
 #[utoipa::path(post, path = "/emails/{id}/resume", tag = "emails", params(("id" = Uuid, Path)),
     responses((status = 202, description = "It goes on.", body = StatusAnswer)))]
 async fn resume(

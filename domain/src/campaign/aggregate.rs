@@ -97,7 +97,7 @@ impl Aggregate for Campaign {
                 self.freezing_sequence = self.version;
                 self.phase = Phase::Freezing;
             }
-            // It goes on by itself.
+            // Whoever resumes it has it tried again.
             CampaignEvent::FreezingHalted { .. } => {}
             CampaignEvent::Frozen(manifest) => {
                 self.manifest = Some(manifest);
@@ -145,6 +145,7 @@ impl Campaign {
                 self.begin_freezing(template_version, now)
             }
             CampaignCommand::Freeze(manifest) => self.freeze(manifest),
+            CampaignCommand::HaltFreezing { reason } => self.halt_freezing(reason),
             CampaignCommand::Pause { reason, dispatch_id } => self.pause(reason, dispatch_id),
             CampaignCommand::Resume => self.resume(),
             CampaignCommand::TakeTemplate { template_version } => self.take_template(template_version),
@@ -211,6 +212,13 @@ impl Campaign {
         }
     }
 
+    fn halt_freezing(&self, reason: String) -> Decision {
+        match self.phase {
+            Phase::Freezing => Ok(vec![CampaignEvent::FreezingHalted { reason }]),
+            _ => self.forbidden(),
+        }
+    }
+
     fn pause(&self, reason: Option<String>, dispatch_id: Option<DispatchId>) -> Decision {
         match self.phase {
             Phase::Paused => Ok(Vec::new()),
@@ -219,9 +227,10 @@ impl Campaign {
         }
     }
 
+    /// One that freezes is tried again where that was given up: no event tells of it but those of the freeze itself.
     fn resume(&self) -> Decision {
         match self.phase {
-            Phase::Sending => Ok(Vec::new()),
+            Phase::Freezing | Phase::Sending => Ok(Vec::new()),
             Phase::Paused => Ok(vec![CampaignEvent::Resumed {}]),
             _ => self.forbidden(),
         }

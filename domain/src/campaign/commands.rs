@@ -19,6 +19,10 @@ pub enum CampaignCommand {
         now: DateTime<Utc>,
     },
     Freeze(Manifest),
+    /// Nobody freezes it any more until somebody resumes it.
+    HaltFreezing {
+        reason: String,
+    },
     Pause {
         reason: Option<String>,
         /// The dispatch that is the reason, where one is.

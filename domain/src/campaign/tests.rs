@@ -55,6 +55,19 @@ fn with_a_time_it_is_created_and_scheduled_at_once() {
 }
 
 #[test]
+fn a_freeze_halts_and_whoever_resumes_it_changes_nothing_else() {
+    let halt = || CampaignCommand::HaltFreezing { reason: "worker_died".into() };
+    let halted = CampaignEvent::FreezingHalted { reason: "worker_died".into() };
+    let mut freezing = scheduled();
+    freezing.push(CampaignEvent::Freezing { template_version: 1 });
+    given(freezing.clone(), halt(), vec![halted.clone()]);
+    refused(sending(), halt(), CampaignError::Forbidden { status: "sending" });
+    freezing.push(halted);
+    given(freezing.clone(), CampaignCommand::Resume, vec![]);
+    given(freezing, CampaignCommand::Cancel, vec![CampaignEvent::Cancelled {}]);
+}
+
+#[test]
 fn the_same_time_again_appends_nothing_and_another_replaces_it() {
     given(scheduled(), CampaignCommand::Schedule { at: at(100) }, vec![]);
     given(

@@ -33,6 +33,7 @@ use idle::{Idle, Resting};
 use mail::{Address, LinkKeys, Links};
 use pass::{Chunk, Pass};
 use poison::Company;
+pub(crate) use poison::WORKER_DIED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};

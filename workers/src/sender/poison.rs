@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The reason of a campaign that is paused, and of a mail that is given up.
-pub(super) const WORKER_DIED: &str = "worker_died";
+pub(crate) const WORKER_DIED: &str = "worker_died";
 
 /// The dispatches that this process works on at once.
 #[derive(Default)]

@@ -1,11 +1,15 @@
 //! Audiences that freeze beside one another, and beside streams that no read model can follow.
 
 use crate::support::*;
+use commands::send::DEATHS_MAX;
 use commands::{Context, NewSubscriber};
 use domain::campaign::{Campaign, OnUnknown};
 use domain::{CampaignId, GroupId, SubscriberId};
 use eventstore::load;
 use sqlx::PgPool;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use workers::freezer::Freezer;
 
 impl World {
@@ -147,4 +151,75 @@ async fn a_campaign_freezes_beside_parked_streams(pool: PgPool) {
     world.send_until(&world.sender(mailer.clone()).await, whole, "completed").await;
     let expected: Vec<_> = readers.iter().filter(|id| **id != readers[3]).map(|id| (*id, 1)).collect();
     assert_eq!(mailer.copies(), expected.into_iter().collect());
+}
+
+/// A freezer begins a turn of this campaign, and is never heard of again.
+async fn a_freezer_dies(world: &World, campaign: CampaignId) {
+    leases_run_out(world).await;
+    let before = deaths(world, campaign).await;
+    let mut freezer = Freezer::new(world.commands.clone(), 10);
+    let mut step = pin!(freezer.step(&world.stop));
+    while before == deaths(world, campaign).await {
+        let is_over = poll_fn(|context| Poll::Ready(step.as_mut().poll(context).is_ready())).await;
+        assert!(!is_over, "it lived");
+    }
+}
+
+async fn leases_run_out(world: &World) {
+    let over = "UPDATE attempts SET leased_until = clock_timestamp() - interval '1 s' WHERE leased_until < 'infinity'";
+    sqlx::query(over).execute(&world.pool).await.unwrap();
+}
+
+/// None: nobody is at it.
+async fn deaths(world: &World, campaign: CampaignId) -> Option<i32> {
+    let deaths = sqlx::query_scalar("SELECT deaths FROM attempts WHERE work = 'freeze' AND id = $1");
+    deaths.bind(campaign).fetch_optional(&world.pool).await.unwrap()
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_freeze_that_five_workers_died_with_halts_and_holds_up_no_other(pool: PgPool) {
+    let world = World::new(&pool).await;
+    world.readers(3).await;
+    let poisoned = world.campaign(OnUnknown::Hold).await;
+    world.begin(&[poisoned]).await;
+    for died in 0..DEATHS_MAX {
+        a_freezer_dies(&world, poisoned).await;
+        assert_eq!(deaths(&world, poisoned).await, Some(died));
+    }
+    leases_run_out(&world).await;
+    let other = world.frozen_campaign(OnUnknown::Hold).await;
+    assert_eq!([world.status(poisoned).await, world.status(other).await], ["freezing", "sending"]);
+    let shown = async || projections::campaigns::get(&pool, poisoned).await.unwrap().unwrap();
+    world.until(async || shown().await.status_reason.as_deref() == Some("worker_died")).await;
+    assert_eq!(shown().await.status, "freezing");
+    // However long it is left alone.
+    leases_run_out(&world).await;
+    for _ in 0..3 {
+        world.freezer.lock().await.step(&world.stop).await.unwrap();
+    }
+    assert_eq!(world.status(poisoned).await, "freezing");
+    let resumed = world.commands.resume_campaign(&Context::system("test"), poisoned).await.unwrap();
+    assert_eq!(resumed.answer["status"], "freezing");
+    world.freeze(poisoned).await;
+    assert_eq!(world.states(poisoned).await, states([("pending", 3)]));
+    assert_eq!(deaths(&world, poisoned).await, None);
+}
+
+/// After four deaths a whole turn, and four more.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_page_forgets_the_deaths_before_it(pool: PgPool) {
+    let world = World::new(&pool).await;
+    world.readers(15).await;
+    let campaign = world.campaign(OnUnknown::Hold).await;
+    world.begin(&[campaign]).await;
+    for _ in 0..2 {
+        for _ in 1..DEATHS_MAX {
+            a_freezer_dies(&world, campaign).await;
+        }
+        leases_run_out(&world).await;
+        Freezer::new(world.commands.clone(), 10).step(&world.stop).await.unwrap();
+        assert_eq!(deaths(&world, campaign).await, None);
+    }
+    world.freeze(campaign).await;
+    assert_eq!(world.states(campaign).await, states([("pending", 15)]));
 }
