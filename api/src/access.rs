@@ -17,7 +17,6 @@ use domain::{ApiKeyId, SessionId, UserId};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 use mail::links::{PreferenceClaims, SAMPLE_TOKEN};
-use serde::Deserialize;
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -305,11 +304,12 @@ fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     }
 }
 
-/// Other parameters may stand beside the token: mail programs and gateways add some.
+/// The token of a link as mail programs and gateways leave it: other parameters beside it, white space around it, the same
+/// token twice, or the `&` before it still written as HTML.
 pub(crate) fn query_token(uri: &Uri) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Link {
-        token: String,
-    }
-    Query::<Link>::try_from_uri(uri).ok().map(|Query(link)| link.token).filter(|token| !token.is_empty())
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    let named = pairs.iter().filter(|(name, _)| matches!(name.as_str(), "token" | "amp;token"));
+    let mut tokens = named.map(|(_, token)| token.trim()).filter(|token| !token.is_empty());
+    let token = tokens.next()?;
+    tokens.all(|other| other == token).then(|| token.to_owned())
 }

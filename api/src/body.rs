@@ -16,6 +16,8 @@ use serde::de::DeserializeOwned;
 
 /// What forms are sent as by default.
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+/// What scripts send forms as.
+pub(crate) const MULTIPART: &str = "multipart/form-data";
 
 /// A JSON body. Its type refuses fields that it does not know.
 pub(crate) trait Input: DeserializeOwned {

@@ -90,9 +90,10 @@ impl SubscriptionInput {
 ///
 /// For anybody's address, by anybody: a mail goes there, and who reads it confirms. Until then nothing else is sent. Whether
 /// the address is known is not told. An address gets three such mails an hour and five a day at the most. As JSON; or as the
-/// plain form of any website, which is answered by a page, or by a redirect to the setting `api.subscription_url`.
+/// form of any website, urlencoded or multipart, which is answered by a page, or by a redirect to the setting `api.subscription_url`.
 #[utoipa::path(post, path = "/subscriptions", tag = "subscriptions",
-    request_body(content((SubscriptionInput = "application/json"), (SubscriptionForm = "application/x-www-form-urlencoded"))),
+    request_body(content((SubscriptionInput = "application/json"),
+        (SubscriptionForm = "application/x-www-form-urlencoded"), (SubscriptionForm = "multipart/form-data"))),
     responses((status = 202, description = "A mail that asks its owner is on its way to the address: of a form, a page that says so."),
         (status = 303, description = "Of a form: to the page that is configured."),
         (status = 422, description = "Some fields cannot be taken: of a form, a page that says so.", content(
@@ -101,7 +102,7 @@ impl SubscriptionInput {
             (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn request(State(app): State<App>, visitor: Visitor, request: Request) -> Result<Response, ApiError> {
     limits::subscription(&app, visitor.client)?;
-    if body::media_type(request.headers()) == body::FORM {
+    if [body::FORM, body::MULTIPART].contains(&body::media_type(request.headers()).as_str()) {
         return requested_by_form(&app, visitor.visit, request).await;
     }
     let Call { context, body, .. } = Call::<SubscriptionInput>::from_request(request, &app).await?;
@@ -223,7 +224,8 @@ async fn by_json(app: &App, parts: &Parts, body: Body) -> Result<Response, ApiEr
     let bytes = body::read(app, &parts.headers, body, JSON_MAX_BYTES).await?;
     let input: ConfirmationInput =
         if bytes.is_empty() { ConfirmationInput::default() } else { json::parse(&bytes)? };
-    let token = input.token.or_else(|| query_token(&parts.uri)).ok_or(NO_TOKEN)?;
+    let given = input.token.map(|token| token.trim().to_owned());
+    let token = given.or_else(|| query_token(&parts.uri)).ok_or(NO_TOKEN)?;
     // A key is of this link's: the route does not name it.
     let context = context::of(app, parts, &[token.as_bytes(), &bytes])?;
     let wording = app.config.consent_wording.clone();

@@ -53,8 +53,8 @@ struct OneClickForm {
 ///
 /// As JSON: of everything or of some groups. As a form with `List-Unsubscribe=One-Click`, urlencoded or multipart,
 /// from wherever it comes: of the group that the link is for, or of everything where it is for none; without a body it
-/// does the same. Any other form is our own page's, and has to come from there. When this is answered, no mail that they
-/// opted out of starts on its way any more. The link works for ever, and as often as it is used.
+/// does the same, whatever its type. Any other form is our own page's, and has to come from there. When this is answered, no
+/// mail that they opted out of starts on its way any more. The link works for ever, and as often as it is used.
 #[utoipa::path(post, path = "/emails/unsubscribe", tag = "preferences",
     request_body(content((OptOutInput = "application/json"), (OneClickForm = "application/x-www-form-urlencoded"),
         (OneClickForm = "multipart/form-data"))),
@@ -69,16 +69,24 @@ struct OneClickForm {
         (status = 503, description = "Not available now: of our page's form, a page that says so.", content(
             (String = "text/html"), (Problem = "application/problem+json")))))]
 async fn post(State(app): State<App>, reader: Reader, request: Request) -> Result<Response, ApiError> {
-    match is_json(request.headers()) {
-        true => by_json(&app, reader, request).await,
-        false => by_form(&app, reader, request).await,
+    let is_json = is_json(request.headers());
+    let max_bytes = if is_json { OptOutInput::MAX_BYTES } else { FORM_MAX_BYTES };
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&app, &parts.headers, body, max_bytes).await?;
+    // Some mail programs send nothing at all, whatever they call it: the token is in the address. A program that shows its
+    // token in a header has to say what it wants. Our own page's button may be as silent.
+    let may_be_silent = !parts.headers.contains_key(header::AUTHORIZATION)
+        && !preference_page::is_from_our_page(&app, &parts.headers);
+    let is_silent = bytes.is_empty() && may_be_silent;
+    match is_json && !is_silent {
+        true => by_json(&app, reader, &parts, &bytes).await,
+        false => by_form(&app, reader, &parts, bytes, may_be_silent).await,
     }
 }
 
-async fn by_json(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
-    let (parts, bytes) = whole(app, request, OptOutInput::MAX_BYTES).await?;
-    let context = context::plain(&parts);
-    let scope = scope(app, json::parse(&bytes)?).await?;
+async fn by_json(app: &App, reader: Reader, parts: &Parts, bytes: &[u8]) -> Result<Response, ApiError> {
+    let context = context::plain(parts);
+    let scope = scope(app, json::parse(bytes)?).await?;
     let done = opt_out(app, &context, reader, scope, Channel::PreferencePage).await?;
     Ok(respond::no_content(&done))
 }
@@ -109,23 +117,24 @@ pub(super) async fn scope(app: &App, wanted: OptOutInput) -> Result<Scope, ApiEr
     }
 }
 
-async fn by_form(app: &App, reader: Reader, request: Request) -> Result<Response, ApiError> {
-    let (parts, bytes) = whole(app, request, FORM_MAX_BYTES).await?;
-    let fields = fields(&parts, bytes).await?;
-    // A program that shows its token in a header has to say what it wants.
+async fn by_form(
+    app: &App,
+    reader: Reader,
+    parts: &Parts,
+    bytes: Vec<u8>,
+    may_be_silent: bool,
+) -> Result<Response, ApiError> {
+    let fields = fields(parts, bytes).await?;
     if parts.headers.contains_key(header::AUTHORIZATION) && !parts.headers.contains_key(header::CONTENT_TYPE)
     {
         return Err(ApiError::UnsupportedMediaType("send application/json or a form"));
     }
-    // Some mail programs send nothing at all: the token is in the address. Our own page's button may be as silent.
-    let is_our_button = preference_page::is_from_our_page(app, &parts.headers);
-    let says_nothing =
-        fields.is_empty() && !parts.headers.contains_key(header::AUTHORIZATION) && !is_our_button;
+    let says_nothing = fields.is_empty() && may_be_silent;
     if !is_one_click(&fields) && !says_nothing {
-        return Ok(preference_page::pressed(app, reader, &parts, &fields).await);
+        return Ok(preference_page::pressed(app, reader, parts, &fields).await);
     }
     // Nothing that a header says keeps a form from opting out.
-    let context = context::plain(&parts);
+    let context = context::plain(parts);
     let scope = reader.scope();
     let done = opt_out(app, &context, reader, scope, Channel::OneClick).await?;
     Ok(respond::with_position("You are unsubscribed.\n".into_response(), &done.position))
@@ -140,12 +149,6 @@ pub(super) async fn opt_out(
 ) -> Result<Done, ApiError> {
     let subscriber = reader.claims.subscriber;
     Ok(app.commands.opt_out(context, OptOut { subscriber, scope, channel, origin: reader.origin }).await?)
-}
-
-async fn whole(app: &App, request: Request, max_bytes: usize) -> Result<(Parts, Vec<u8>), ApiError> {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(app, &parts.headers, body, max_bytes).await?;
-    Ok((parts, bytes))
 }
 
 /// Whether the form says `List-Unsubscribe=One-Click` (RFC 8058 section 3.2).
@@ -163,7 +166,7 @@ pub(super) async fn fields(parts: &Parts, bytes: Vec<u8>) -> Result<Vec<(String,
     *request.method_mut() = parts.method.clone();
     *request.headers_mut() = parts.headers.clone();
     match body::media_type(&parts.headers).as_str() {
-        "multipart/form-data" => {}
+        body::MULTIPART => {}
         "" | body::FORM => {
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(body::FORM));
             let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;

@@ -1,6 +1,6 @@
 //! One click in a mail program (RFC 8058).
 
-use crate::support::{Answer, TestApp};
+use crate::support::{Answer, ORIGIN, TestApp};
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -138,6 +138,7 @@ async fn forms_that_are_broken_or_too_large_change_nothing(pool: PgPool) {
     click(&app, &token, MULTIPART, "nonsense").await.problem(400);
     click(&app, &token, "application/x-www-form-urlencoded", &"x".repeat(20_000)).await.problem(413);
     click(&app, &token, "text/plain", FORM).await.problem(415);
+    click(&app, &token, "application/json", " ").await.problem(400);
     // Not quite the form of the standard, and from elsewhere.
     for form in ["List-Unsubscribe=one-click", "list-unsubscribe=One-Click", "List-Unsubscribe=", "a=b"] {
         click(&app, &token, "application/x-www-form-urlencoded", form).await.ok(403);
@@ -163,8 +164,13 @@ async fn no_header_keeps_a_click_from_counting(pool: PgPool) {
 async fn one_click_needs_neither_a_type_nor_a_body(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let group = app.group("News").await;
-    let ways =
-        [(None, ""), (None, FORM), (Some("application/x-www-form-urlencoded"), ""), (Some("text/plain"), "")];
+    let ways = [
+        (None, ""),
+        (None, FORM),
+        (Some("application/x-www-form-urlencoded"), ""),
+        (Some("text/plain"), ""),
+        (Some("application/json"), ""),
+    ];
     for (n, (content_type, body)) in ways.into_iter().enumerate() {
         let reader = app.subscriber(&format!("reader{n}@example.com"), &[group]).await;
         let path = format!("/emails/unsubscribe?token={}", app.token(reader, Some(group)));
@@ -189,7 +195,41 @@ async fn a_token_in_a_header_is_no_click(pool: PgPool) {
     let said = call().send().await.problem(415);
     assert!(said["detail"].as_str().unwrap().contains("application/json"), "{said}");
     call().body("application/x-www-form-urlencoded", "").send().await.ok(403);
+    call().body("application/json", "").send().await.problem(400);
     assert_eq!(app.events().await, events);
     call().json(json!({ "global": true })).send().await.ok(204);
     assert_eq!(channels(&app, reader).await.len(), 1);
+}
+
+/// What programs and gateways make of a link's address, its token apart.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_link_that_was_mangled_on_its_way_still_opts_out(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("News").await;
+    let ways: [fn(&str) -> String; 7] = [
+        |token| format!("token={token}%20"),
+        |token| format!("token=%0D%0A{token}+%C2%A0"),
+        |token| format!("token={token}&token={token}"),
+        |token| format!("token={token}&token="),
+        |token| format!("utm_source=x&amp;token={token}"),
+        |token| format!("amp;token={token}"),
+        |token| format!("token={token}&amp;token={token}%20"),
+    ];
+    for (n, way) in ways.into_iter().enumerate() {
+        let reader = app.subscriber(&format!("reader{n}@example.com"), &[group]).await;
+        let token = app.token(reader, Some(group));
+        let path = format!("/emails/unsubscribe?{}", way(&token));
+        app.get(&path).anonymous().send().await.ok(200);
+        app.get(&path.replace("/emails/unsubscribe", "/preferences")).anonymous().send().await.ok(200);
+        app.post(&path).anonymous().form(FORM).send().await.ok(200);
+        assert_eq!(channels(&app, reader).await.len(), 1, "{path}");
+        // The page's own button leads back to an address that is whole again.
+        let pressed = app.post(&path).anonymous().header("origin", ORIGIN).form("").send().await.ok(303);
+        assert_eq!(pressed.header("location"), format!("{ORIGIN}/emails/unsubscribe?token={token}"));
+    }
+    // Two that differ are nobody's: neither is opted out.
+    let (a, b) = (app.subscriber("a@example.com", &[]).await, app.subscriber("b@example.com", &[]).await);
+    let path = format!("/emails/unsubscribe?token={}&amp;token={}", app.token(a, None), app.token(b, None));
+    app.post(&path).anonymous().form(FORM).send().await.ok(401);
+    assert!(channels(&app, a).await.is_empty() && channels(&app, b).await.is_empty());
 }

@@ -45,6 +45,25 @@ async fn links_that_are_over_changed_or_not_whole_open_nothing(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_link_that_was_mangled_on_its_way_still_confirms(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("Tea letter").await;
+    let link = link(&app, ANA, &[group]).await;
+    let (path, token) = link.split_once("?token=").unwrap();
+    for query in
+        [format!("token={token}%20"), format!("token={token}&token={token}"), format!("amp;token={token}")]
+    {
+        let mangled = format!("{path}?{query}");
+        page(&app, &mangled).await.ok(200);
+        let pressed = press(&app, &mangled).await.ok(303);
+        assert_eq!(pressed.header("location"), format!("{ORIGIN}{link}"));
+        app.post(&mangled).anonymous().send().await.ok(204);
+    }
+    let copied = json!({ "token": format!(" {token}\n") });
+    app.post(path).anonymous().json(copied).send().await.ok(204);
+}
+
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn scanners_confirm_nothing(pool: PgPool) {
     let app = TestApp::without_projectors(pool, |_| {}).await;
     let group = app.group("Tea letter").await;

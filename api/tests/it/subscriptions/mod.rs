@@ -181,6 +181,28 @@ async fn what_cannot_be_asked_for_is_told(pool: PgPool) {
     assert_eq!(app.events().await, events);
 }
 
+/// As a website's script sends `FormData`.
+#[sqlx::test(migrator = "eventstore::MIGRATOR")]
+async fn a_multipart_form_asks_as_an_urlencoded_one_does(pool: PgPool) {
+    let app = TestApp::without_projectors(pool, |_| {}).await;
+    let group = app.group("Tea letter").await.to_string();
+    let part = |(name, value): (&str, &str)| {
+        format!("--b0undary\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let ask = |fields: &[(&str, &str)]| {
+        let body = fields.iter().copied().map(part).collect::<String>() + "--b0undary--\r\n";
+        app.post("/subscriptions").anonymous().body("multipart/form-data; boundary=b0undary", body).send()
+    };
+    let answer = ask(&[("email", ANA), ("groups", &group), ("button", "Go")]).await.ok(202);
+    assert!(answer.header("content-type").starts_with("text/html"));
+    assert!(send_mail(&app).await.is_some());
+    let events = app.events().await;
+    ask(&[("email", ANA), ("groups", "tea")]).await.ok(422);
+    ask(&[("email", ANA), ("groups", &group), ("note", &"x".repeat(20_000))]).await.problem(413);
+    app.post("/subscriptions").anonymous().body("multipart/form-data", "x").send().await.problem(400);
+    assert_eq!(app.events().await, events);
+}
+
 /// Whoever asks may be anybody: what they call the owner of the address is not on the page, and counts once it is confirmed.
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
 async fn a_strangers_words_are_on_no_page(pool: PgPool) {
