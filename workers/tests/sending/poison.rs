@@ -34,11 +34,19 @@ async fn deaths(world: &World, dispatch: DispatchId) -> i32 {
     deaths.bind(dispatch).fetch_one(&world.pool).await.unwrap()
 }
 
+/// As both read models have it: each follows the log by itself.
 async fn reports(world: &World, campaign: Uuid) -> (String, Option<String>, Option<Uuid>) {
-    let report = projections::campaign_report::get(&world.pool, campaign).await.unwrap().unwrap();
-    let shown = projections::campaigns::get(&world.pool, campaign).await.unwrap().unwrap();
-    assert_eq!(report.status_dispatch, shown.status_dispatch);
-    (report.status, report.status_reason, report.status_dispatch)
+    let mut both = None;
+    world
+        .until(async || {
+            let report = projections::campaign_report::get(&world.pool, campaign).await.unwrap().unwrap();
+            let shown = projections::campaigns::get(&world.pool, campaign).await.unwrap().unwrap();
+            let agree = report.status_dispatch == shown.status_dispatch;
+            both = agree.then_some((report.status, report.status_reason, report.status_dispatch));
+            agree
+        })
+        .await;
+    both.unwrap()
 }
 
 #[sqlx::test(migrator = "eventstore::MIGRATOR")]
